@@ -1,0 +1,114 @@
+"""Every error of Satchel and the exit code of the command that meets it.
+
+A message says what is wrong, with which value, and what to do next. Only `satchel.cli.main` turns an error into an
+exit code; everything else raises.
+"""
+
+
+class SatchelError(Exception):
+    """Root of all errors that Satchel raises on purpose."""
+
+    exit_code = 1
+
+
+# --- 2: wrong usage ---------------------------------------------------------------------------------------------
+
+
+class UsageError(SatchelError):
+    """An option, argument or recipe asks for something that does not exist or does not fit together."""
+
+    exit_code = 2
+
+
+class RecipeError(UsageError):
+    """A recipe file is missing, malformed or names an unknown key or value."""
+
+
+class NotBuiltYetError(UsageError):
+    """A backend or target that the design names but this version does not have."""
+
+
+# --- 3: a gate failed -------------------------------------------------------------------------------------------
+
+
+class GateFailedError(SatchelError):
+    """The converted model is too far from the original, or a proof failed."""
+
+    exit_code = 3
+
+
+# --- 4: the model or the bundle can't be used -------------------------------------------------------------------
+
+
+class ModelError(SatchelError):
+    """The model can't be used. Subclasses name the cause."""
+
+    exit_code = 4
+
+
+class ModelNotFoundError(ModelError):
+    """Nothing at that path, alias, repository or revision."""
+
+
+class UnsafeModelError(ModelError):
+    """Pickle weights or code that would have to be executed to load the model."""
+
+
+class UnsupportedModelError(ModelError):
+    """An architecture or a feature of it that can't be lowered exactly."""
+
+
+class CorruptModelError(ModelError):
+    """A truncated or damaged file, or a wrong hash."""
+
+
+class BadWeightsError(ModelError):
+    """A tensor is missing, has the wrong shape, or holds NaN or infinity."""
+
+
+class TokenizerError(ModelError):
+    """The tokenizer is missing, does not match the embedding, or can't be represented exactly."""
+
+
+class PromptTemplateError(ModelError):
+    """The chat template can't be represented exactly as a prompt program."""
+
+
+class ContextLengthError(ModelError):
+    """A context longer than the model's, or a prompt longer than the context."""
+
+
+class HubError(ModelError):
+    """The model hub refused, could not be reached, or has no such model."""
+
+
+class BundleError(ModelError):
+    """The bundle is missing, incomplete, damaged, or of an unknown schema."""
+
+
+class ReferenceMissingError(ModelError):
+    """The float reference of a bundle is neither in the cache nor named by --model."""
+
+
+# --- 5: a tool or dependency is missing -------------------------------------------------------------------------
+
+
+class ToolMissingError(SatchelError):
+    """A program or Python package that this step needs is not installed."""
+
+    exit_code = 5
+
+
+# --- 1: anything else -------------------------------------------------------------------------------------------
+
+
+class ToolFailedError(SatchelError):
+    """An external program was found and failed; the message carries the end of its output."""
+
+
+class LoweringError(SatchelError):
+    """A converter failed on a model that should have been lowerable."""
+
+
+class InternalError(SatchelError):
+    """A consistency check of Satchel's own failed (a defect to report)."""
