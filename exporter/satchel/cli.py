@@ -1,0 +1,286 @@
+"""The command line: each command parses, calls one function and prints what it returns.
+
+Nothing heavy is imported here: `satchel --help` must answer at once, so every command imports what it needs inside.
+`main` is the only place where an error becomes an exit code.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from satchel import __version__
+from satchel.console import Console
+from satchel.errors import GateFailedError, NotBuiltYetError, SatchelError
+
+TARGETS = ("android", "ios", "all")
+BACKENDS = ("executorch", "litert", "coreml")
+VALIDATION_TARGETS = ("host", "jvm", "arm64", "adb", "simulator")
+BUILT_TARGETS = ("android",)
+BUILT_BACKENDS = ("executorch",)
+BUILT_VALIDATION_TARGETS = ("host", "jvm")
+
+INTERRUPTED = 130  # what a shell reports for Ctrl-C
+
+json_option = click.option("--json", "json_output", is_flag=True, help="Print one JSON object on standard output.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="satchel")
+def cli() -> None:
+    """Turn one small language model into verified mobile packages.
+
+    \b
+    Exit codes: 0 done, 2 wrong usage, 3 a gate failed, 4 the model or bundle can't be used,
+    5 a tool or dependency is missing, 1 anything else.
+    """
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--target", type=click.Choice(TARGETS), default="android", show_default=True, help="What to package for.")
+@click.option("--backend", "backends", type=click.Choice(BACKENDS), multiple=True, help="May be repeated.")
+@click.option("--recipe", default="int4", show_default=True, metavar="NAME|FILE", help="How weights are stored.")
+@click.option("--context", type=click.IntRange(min=1), metavar="N", help="Context length in tokens.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="build", show_default=True)
+@click.option("--no-validate", is_flag=True, help="Skip the comparison with the float model (weights are proven).")
+@click.option("--group", default="dev.satchel", show_default=True, help="Maven group of the libraries.")
+@click.option("--namespace", default="dev.satchel", show_default=True, help="Android namespace of the libraries.")
+@click.option("--sdk-version", default=__version__, show_default=True, help="Maven version of the libraries.")
+@json_option
+def build(
+    model: str,
+    target: str,
+    backends: tuple[str, ...],
+    recipe: str,
+    context: int | None,
+    out: Path,
+    no_validate: bool,
+    group: str,
+    namespace: str,
+    sdk_version: str,
+    json_output: bool,
+) -> None:
+    """Quantize, lower, prove and package MODEL.
+
+    MODEL is a built-in name (see `satchel models`), a Hugging Face directory, org/name[@revision], or a .gguf file.
+    """
+    _require_built("--target", target, BUILT_TARGETS)
+    for backend in backends:
+        _require_built("--backend", backend, BUILT_BACKENDS)
+    console = Console(json_output)
+    from satchel import pipeline
+
+    result = pipeline.build(
+        pipeline.BuildOptions(
+            model=model,
+            backends=backends or BUILT_BACKENDS,
+            recipe=recipe,
+            context=context,
+            out=out,
+            validate=not no_validate,
+            group=group,
+            namespace=namespace,
+            sdk_version=sdk_version,
+        ),
+        console,
+    )
+    console.artifacts(result.rows)
+    console.line(f"Report: {result.report_html}")
+    console.result(result.report)
+    if result.failure:
+        raise GateFailedError(result.failure)
+    console.gradle(result.repository, result.dependency)
+
+
+@cli.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--backend", "backends", type=click.Choice(BACKENDS), multiple=True, help="May be repeated.")
+@click.option(
+    "--text",
+    "texts",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    multiple=True,
+    help="Evaluate on this text instead of the built-in ones. May be repeated.",
+)
+@click.option("--model", help="The float model to compare with, if the bundle's source is not in the cache.")
+@click.option(
+    "--target", type=click.Choice(VALIDATION_TARGETS), default="host", show_default=True, help="Where to run."
+)
+@json_option
+def validate(
+    bundle: Path,
+    backends: tuple[str, ...],
+    texts: tuple[Path, ...],
+    model: str | None,
+    target: str,
+    json_output: bool,
+) -> None:
+    """Prove again that BUNDLE still computes the original model.
+
+    BUNDLE is one bundle folder or the folder above several.
+    """
+    _require_built("--target", target, BUILT_VALIDATION_TARGETS)
+    for backend in backends:
+        _require_built("--backend", backend, BUILT_BACKENDS)
+    console = Console(json_output)
+    from satchel import pipeline
+
+    result = pipeline.validate(
+        pipeline.ValidateOptions(bundle=bundle, backends=backends, texts=texts, model=model, target=target), console
+    )
+    console.verdict(result.report)
+    console.result(result.report)
+    if result.failure:
+        raise GateFailedError(result.failure)
+
+
+@cli.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("prompt")
+@click.option("--backend", type=click.Choice(BACKENDS), help="Which bundle, if there are several.")
+@click.option("--raw", is_flag=True, help="Feed PROMPT as it stands, without the chat template.")
+@click.option("--max-tokens", type=click.IntRange(min=1), default=256, show_default=True, metavar="N")
+@click.option("--temperature", type=click.FloatRange(min=0), metavar="T", help="0 is greedy. Default: the bundle's.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="S")
+@json_option
+def generate(
+    bundle: Path,
+    prompt: str,
+    backend: str | None,
+    raw: bool,
+    max_tokens: int,
+    temperature: float | None,
+    seed: int,
+    json_output: bool,
+) -> None:
+    """Stream the model's answer to PROMPT."""
+    if backend is not None:
+        _require_built("--backend", backend, BUILT_BACKENDS)
+    console = Console(json_output)
+    from satchel import pipeline
+
+    answer = pipeline.generate(
+        pipeline.GenerateRequest(
+            bundle=bundle,
+            prompt=prompt,
+            backend=backend,
+            raw=raw,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            seed=seed,
+        ),
+        console,
+    )
+    console.text("\n")
+    console.result(answer)
+
+
+@cli.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@json_option
+def inspect(path: Path, json_output: bool) -> None:
+    """List the tensors of an artifact: dtype, shape, bytes, bits.
+
+    PATH is a bundle folder, the folder above several, or one artifact file.
+    """
+    console = Console(json_output)
+    from satchel.formats.inspect import inspect as inspect_path
+
+    listing = inspect_path(path)
+    console.table(listing.columns, listing.rows, right=listing.right)
+    console.result(listing.to_dict())
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--recipe", default="int4", show_default=True, metavar="NAME|FILE", help="How weights are stored.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, metavar="DIR")
+@json_option
+def quantize(model: str, recipe: str, out: Path, json_output: bool) -> None:
+    """Quantize MODEL into DIR without lowering it."""
+    console = Console(json_output)
+    from satchel import pipeline
+
+    summary = pipeline.quantize(model, recipe, out, console)
+    console.table(("", ""), [(name, str(value)) for name, value in summary.items()])
+    console.result(summary)
+
+
+@cli.command()
+@json_option
+def models(json_output: bool) -> None:
+    """List the built-in models."""
+    console = Console(json_output)
+    from satchel.source.alias import aliases
+
+    found = aliases().values()
+    console.table(("model", "licence", "description"), [(one.name, one.license, one.description) for one in found])
+    console.result({"models": [asdict(one) for one in found]})
+
+
+@cli.command()
+@json_option
+def recipes(json_output: bool) -> None:
+    """List the recipes: how weights can be stored."""
+    console = Console(json_output)
+    from satchel.quantize.recipe import recipes as all_recipes
+
+    found = all_recipes().values()
+    console.table(("recipe", "description"), [(one.name, one.description) for one in found])
+    console.result({"recipes": [asdict(one) for one in found]})
+
+
+@cli.command()
+@json_option
+def doctor(json_output: bool) -> None:
+    """Check that this machine has what a build needs."""
+    console = Console(json_output)
+    from satchel import doctor as machine
+
+    checks = machine.examine()
+    console.table(
+        ("", "what", "found", "needed for"),
+        [("✓" if check.found else "✗", check.name, check.found or "missing", check.needed_for) for check in checks],
+    )
+    console.result({"ok": machine.is_ready(checks), "checks": [asdict(check) for check in checks]})
+    machine.require(checks)
+
+
+def _require_built(option: str, value: str, built: Sequence[str]) -> None:
+    if value not in built:
+        raise NotBuiltYetError(
+            f"{option} {value} is not built yet in satchel {__version__}. Built so far: {', '.join(built)}."
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code. Never raises, except for errors in the error handling itself."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    console = Console("--json" in words)
+    try:
+        cli.main(args=words, prog_name="satchel", standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "satchel"
+        console.error(error.format_message(), hint=f"See: {where} --help")
+        return 2
+    except SatchelError as error:
+        console.error(str(error))
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        console.note("Interrupted. Nothing half-written is left behind; the same command resumes where it stopped.")
+        return INTERRUPTED
+    except Exception as error:
+        console.defect(error)
+        return 1
+    return 0
+
+
+def entry() -> NoReturn:
+    """The `satchel` command."""
+    sys.exit(main())
