@@ -1,0 +1,204 @@
+"""Runs a bundle through the Kotlin engine of the Android library, on a desktop JVM.
+
+The classes are the published ones; below them lies a stand-in for the device's runtime, built here over the
+ExecuTorch wheel's libraries. A child process holds the model and answers over its standard input and output.
+"""
+
+import importlib.util
+import platform
+import shutil
+import struct
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+import satchel
+from satchel.cache import Cache
+from satchel.errors import InternalError, ToolFailedError, ToolMissingError
+from satchel.package.render import render_tree, templates_root, tree_hash
+from satchel.package.sdk import compile_sdk, read_index
+from satchel.tools import JDK, Tools, end_process
+
+_SERVER = "dev.satchel.host.EngineServer"
+_MAGIC = 0x53415431  # "SAT1"
+_GREETING = struct.Struct("<iiii")  # magic, vocab_size, context_length, prefill_chunk
+_REQUEST = struct.Struct("<ii")  # number of tokens, position of the first
+_INT = struct.Struct("<i")
+_STDERR_TAIL = 4000
+
+
+@dataclass(frozen=True)
+class HostEngine:
+    """Everything the child process is started from."""
+
+    class_path: tuple[Path, ...]
+    native: Path  # folder of the shared libraries
+
+
+def build_host_engine(cache: Cache, tools: Tools, templates: Path | None = None) -> HostEngine:
+    """Compile the JVM classes and the native library below them, or find both in the cache."""
+    templates = templates or templates_root()
+    return HostEngine(compile_sdk(cache, tools, templates).host_class_path, _build_native(cache, tools, templates))
+
+
+def open_jvm_engine(bundle: Path, cache: Cache, tools: Tools, threads: int = 1) -> "JvmEngine":
+    """The engine of the bundle in the folder `bundle`. One thread by default: two are slower on a busy machine."""
+    return JvmEngine(server_command(build_host_engine(cache, tools), bundle, tools, threads), tools)
+
+
+def server_command(host: HostEngine, bundle: Path, tools: Tools, threads: int) -> list[str]:
+    """The command line of the child process."""
+    return [
+        str(tools.java.executable),
+        "-Xmx512m",
+        f"-Dsatchel.host.dir={host.native}",
+        "-cp",
+        ":".join(map(str, host.class_path)),
+        _SERVER,
+        str(bundle),
+        "--threads",
+        str(threads),
+    ]
+
+
+class JvmEngine:
+    """An Engine over the child process; close it when done (it is a context manager)."""
+
+    def __init__(self, command: list[str], tools: Tools) -> None:
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
+        self._process = tools.start(command, stderr=self._stderr)
+        try:
+            greeting = _GREETING.unpack(self._read(_GREETING.size))
+            magic, self.vocab_size, self.context_length, self.prefill_chunk = greeting
+            if magic != _MAGIC:
+                raise InternalError(f"The JVM engine answered {magic:#x}, not {_MAGIC:#x}.")
+        except BaseException:
+            self._end()
+            raise
+
+    def forward(self, tokens: NDArray[np.int64], position: int) -> NDArray[np.float32]:
+        """Logits float32 [vocab] after `tokens` int64 [1..prefill_chunk], the first of them at `position`."""
+        ids = np.ascontiguousarray(tokens, dtype="<i8")
+        try:
+            self._stdin.write(_REQUEST.pack(ids.size, position) + ids.tobytes())
+            self._stdin.flush()
+        except BrokenPipeError:
+            raise self._died() from None
+        (status,) = _INT.unpack(self._read(_INT.size))
+        if status != 0:
+            (length,) = _INT.unpack(self._read(_INT.size))
+            raise ToolFailedError(f"The JVM engine refused a forward: {self._read(length).decode(errors='replace')}")
+        return np.frombuffer(self._read(4 * self.vocab_size), dtype="<f4").astype(np.float32)
+
+    def close(self) -> None:
+        """End the child process; a second call does nothing."""
+        if self._process.poll() is None:
+            try:
+                self._stdin.write(_REQUEST.pack(0, 0))
+                self._stdin.flush()
+                self._process.wait(timeout=10)
+            except (BrokenPipeError, subprocess.TimeoutExpired):
+                pass  # it is ended the hard way below
+        self._end()
+
+    def __enter__(self) -> "JvmEngine":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def _stdin(self) -> IO[bytes]:
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+    def _read(self, size: int) -> bytes:
+        assert self._process.stdout is not None
+        data = self._process.stdout.read(size)
+        if len(data) != size:
+            raise self._died()
+        return data
+
+    def _died(self) -> ToolFailedError:
+        code = self._process.wait()
+        self._stderr.seek(0)
+        said = self._stderr.read().decode(errors="replace").strip()[-_STDERR_TAIL:]
+        return ToolFailedError(f"The JVM engine ended with code {code}: {said or '(it said nothing)'}")
+
+    def _end(self) -> None:
+        end_process(self._process)
+        for stream in (self._process.stdin, self._process.stdout, self._stderr):
+            if stream is not None and not stream.closed:
+                try:
+                    stream.close()
+                except BrokenPipeError:  # what was still to be sent to a dead child
+                    continue
+
+
+# --- the native library -----------------------------------------------------------------------------------------
+
+
+def executorch_cmake() -> Path:
+    """The CMake package of the installed ExecuTorch wheel."""
+    spec = importlib.util.find_spec("executorch")
+    locations = list(spec.submodule_search_locations or ()) if spec is not None else []
+    for location in locations:
+        if (found := Path(location) / "share" / "cmake").is_dir():
+            return found
+    raise ToolMissingError(
+        "The JVM engine runs on the ExecuTorch package's libraries, and that package is not installed. "
+        "Install it: make venv (or `pip install 'satchel[executorch]'`)"
+    )
+
+
+def native_commands(tools: Tools, source: Path, build: Path) -> list[list[str]]:
+    """The two CMake runs: configure, build. `build`/lib then has every library the JVM loads."""
+    return [
+        [
+            str(tools.cmake),
+            "-G",
+            "Ninja",
+            "-S",
+            str(source),
+            "-B",
+            str(build),
+            "-DCMAKE_BUILD_TYPE=Release",
+            f"-DCMAKE_MAKE_PROGRAM={tools.ninja}",
+            f"-DCMAKE_CXX_COMPILER={tools.cxx}",
+            f"-Dexecutorch_DIR={executorch_cmake()}",
+            f"-DJAVA_HOME={tools.java.home}",
+        ],
+        [str(tools.cmake), "--build", str(build)],
+    ]
+
+
+def _build_native(cache: Cache, tools: Tools, templates: Path) -> Path:
+    native = read_index(templates).native
+    executorch_cmake()  # named as missing before anything else is
+    key = {
+        "sources": tree_hash(templates, native),
+        "executorch": version("executorch"),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "satchel": satchel.__version__,
+    }
+    return cache.get_or_build("host", key, lambda folder: _compile_native(folder, templates, native, tools)) / "lib"
+
+
+def _compile_native(folder: Path, templates: Path, native: str, tools: Tools) -> None:
+    if not (tools.java.home / "include" / "jni.h").is_file():
+        raise ToolMissingError(
+            f"The JVM engine needs a JDK with C headers, and {tools.java.home} has no include/jni.h. "
+            f"Install one: {JDK.install_command()}"
+        )
+    with tempfile.TemporaryDirectory(prefix="satchel-host-") as temporary:
+        work = Path(temporary)
+        render_tree(templates, work, {"satchel_version": satchel.__version__}, native)
+        for command in native_commands(tools, work / native, work / "build"):
+            tools.run(command)
+        shutil.copytree(work / "build" / "lib", folder / "lib")
