@@ -1,4 +1,4 @@
-"""The QuantPlan: per tensor, how many bits, in which groups, with or without offset. Pure data, one for all backends."""
+"""The QuantPlan: per tensor, how many bits, in which groups, with or without offset. Pure data for all backends."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
