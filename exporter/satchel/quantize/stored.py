@@ -140,7 +140,8 @@ def _arrays(tensor: QuantizedTensor) -> dict[str, NDArray[Any]]:
 def pack_int4(codes: NDArray[np.int8]) -> NDArray[np.uint8]:
     """Codes -8..7 [out, in] -> bytes [out, in / 2]: code + 8, the first one in the low nibble."""
     unsigned: NDArray[np.uint8] = (codes + np.int8(8)).view(np.uint8)
-    return np.bitwise_or(unsigned[:, 0::2], unsigned[:, 1::2] << np.uint8(4))
+    packed: NDArray[np.uint8] = unsigned[:, 0::2] | (unsigned[:, 1::2] << np.uint8(4))
+    return packed
 
 
 def unpack_int4(packed: NDArray[np.uint8]) -> NDArray[np.int8]:

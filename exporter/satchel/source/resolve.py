@@ -1,0 +1,33 @@
+"""MODEL, as a person writes it, to a Checkpoint: an alias, a Hugging Face directory, a hub id or a GGUF file."""
+
+from pathlib import Path
+
+from satchel.cache import Cache
+from satchel.errors import ModelNotFoundError
+from satchel.source.alias import Alias, aliases
+from satchel.source.checkpoint import Checkpoint
+from satchel.source.fetch import fetch
+from satchel.source.gguf import open_gguf
+from satchel.tools import Tools
+
+
+def open_model(model: str, cache: Cache, tools: Tools) -> Checkpoint:
+    """The verified Checkpoint that MODEL names. Whatever can be refused without long work is refused here (exit 4)."""
+    path = Path(model)
+    if model in aliases():
+        return _open_alias(aliases()[model], cache, tools)
+    if path.is_file() and path.suffix == ".gguf":
+        return open_gguf(path)
+    raise ModelNotFoundError(_what_model_can_be(model))
+
+
+def _open_alias(alias: Alias, cache: Cache, tools: Tools) -> Checkpoint:
+    path = fetch(alias, cache, tools)
+    return open_gguf(path, model_id=alias.name, reference=alias.name, revision=alias.version, license_id=alias.license)
+
+
+def _what_model_can_be(model: str) -> str:
+    return (
+        f"There is no model {model!r}. A model is a built-in name ({', '.join(aliases())}), a Hugging Face directory, "
+        "a hub id (organisation/name or organisation/name@revision) or a .gguf file."
+    )
