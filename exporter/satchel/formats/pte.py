@@ -1,0 +1,262 @@
+"""The ExecuTorch program file (.pte): where its weights lie, how they are packed, filled in and read back.
+
+Layout (ExecuTorch 1.5.1, `program.fbs`): a flatbuffer program with an extended header at byte 8, then segments. Weights
+of XNNPACK delegates are named data, one segment each, whose key holds the sha256 of the bytes; the delegates'
+payloads name the same keys. Weights that no delegate took (the embedding) lie in the constant segment.
+"""
+
+import hashlib
+import re
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from satchel.errors import CorruptModelError, InternalError
+from satchel.formats.flatbuffer import UINT64, Table
+from satchel.quantize.checkpoint import QuantizedCheckpoint, QuantizedTensor
+from satchel.quantize.plan import TensorPlan
+from satchel.skeleton import Skeleton, Slot
+
+PROGRAM_FILE = "model.pte"
+
+# --- how parts of a tensor become bytes ---------------------------------------------------------------------------
+
+
+def _pack_int4(codes: NDArray[Any]) -> bytes:
+    """int8 codes -8..7 -> code + 8, two per byte, the first in the low nibble (XNNPACK qbint4)."""
+    unsigned = (codes.reshape(-1) + np.int8(8)).view(np.uint8)
+    return (unsigned[0::2] | (unsigned[1::2] << 4)).tobytes()
+
+
+def _unpack_int4(data: bytes, shape: tuple[int, ...]) -> NDArray[Any]:
+    pairs = np.frombuffer(data, np.uint8)
+    codes = np.empty(2 * len(pairs), np.int8)
+    codes[0::2] = (pairs & 15).astype(np.int8) - 8
+    codes[1::2] = (pairs >> 4).astype(np.int8) - 8
+    return codes.reshape(shape)
+
+
+def _pack_bfloat16(values: NDArray[Any]) -> bytes:
+    return values.astype(ml_dtypes.bfloat16).tobytes()
+
+
+def _unpack_bfloat16(data: bytes, shape: tuple[int, ...]) -> NDArray[Any]:
+    return np.frombuffer(data, ml_dtypes.bfloat16).astype(np.float32).reshape(shape)
+
+
+def _unpack_float32(data: bytes, shape: tuple[int, ...]) -> NDArray[Any]:
+    return np.frombuffer(data, np.float32).reshape(shape)
+
+
+def _pack_plus_one(values: NDArray[Any]) -> bytes:
+    """Gemma's norms multiply by 1 + weight: the lowering folds the sum, so the file holds it."""
+    return (np.float32(1.0) + values).astype(np.float32).tobytes()
+
+
+@dataclass(frozen=True)
+class Packing:
+    """pack: array -> bytes. unpack: bytes, shape -> what `pack` was given; None if the form is derived (then reading
+    back compares bytes)."""
+
+    pack: Callable[[NDArray[Any]], bytes]
+    unpack: Callable[[bytes, tuple[int, ...]], NDArray[Any]] | None
+    dtype: str
+
+
+PACKINGS: Mapping[str, Packing] = {
+    "int4": Packing(_pack_int4, _unpack_int4, "int4"),
+    "int8": Packing(lambda codes: codes.tobytes(), lambda b, shape: np.frombuffer(b, np.int8).reshape(shape), "int8"),
+    "bfloat16": Packing(_pack_bfloat16, _unpack_bfloat16, "bfloat16"),
+    "float32": Packing(lambda values: values.astype(np.float32).tobytes(), _unpack_float32, "float32"),
+    "float32_plus_one": Packing(_pack_plus_one, None, "float32"),
+}
+
+
+def carried_offset(tensor: QuantizedTensor) -> QuantizedTensor:
+    """The offsets as the .pte carries them: int8 per output row, float32 scales. [out, in / group].
+
+    Derived from the float32 offsets by round-to-nearest-even of `offset / (absmax / 127)` in float32.
+    """
+    if tensor.offset is None:
+        raise InternalError("carried_offset of a tensor without offset")
+    largest = np.abs(tensor.offset).max(axis=1)
+    scale = np.where(largest > 0, largest / np.float32(127), np.float32(1)).astype(np.float32)
+    codes = np.clip(np.rint(tensor.offset / scale[:, None]), -127, 127).astype(np.int8)
+    return QuantizedTensor(plan=TensorPlan("int8"), codes=codes, scale=scale)
+
+
+def parts(tensor: QuantizedTensor) -> Iterator[tuple[str, tuple[str, ...], NDArray[Any]]]:
+    """(part, possible packings, array) of everything the file holds of this tensor."""
+    if tensor.values is not None:
+        yield "values", ("float32", "float32_plus_one"), tensor.values
+        return
+    assert tensor.codes is not None and tensor.scale is not None
+    grouped = tensor.plan.scheme == "int4"
+    yield "codes", ("int4" if grouped else "int8",), tensor.codes
+    yield "scale", ("bfloat16" if grouped else "float32",), tensor.scale
+    if tensor.offset is not None:
+        carried = carried_offset(tensor)
+        assert carried.codes is not None and carried.scale is not None
+        yield "offset_codes", ("int8",), carried.codes
+        yield "offset_scale", ("float32",), carried.scale
+
+
+# --- the file -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Regions of a .pte as (offset, bytes) in the file.
+
+    named: content key -> region. constants: regions of the constant segment. payloads: delegates' payloads.
+    program: the flatbuffer itself.
+    """
+
+    program: tuple[int, int]
+    named: Mapping[str, tuple[int, int]]
+    constants: tuple[tuple[int, int], ...]
+    payloads: tuple[tuple[int, int], ...]
+
+
+def read_layout(data: bytes | bytearray | memoryview, name: str = PROGRAM_FILE) -> Layout:
+    """Reads the program's tables. Raises CorruptModelError if this is no .pte or is truncated."""
+    if len(data) < 64 or bytes(data[4:6]) != b"ET" or bytes(data[8:12]) != b"eh00":
+        raise CorruptModelError(f"{name} is not an ExecuTorch program with segments: build it again")
+    program_size, base, segments_size = struct.unpack_from("<QQQ", data, 16)
+    if len(data) < base + segments_size:
+        raise CorruptModelError(f"{name} is truncated: {len(data)} bytes of {base + segments_size}; build it again")
+    program = Table.root(data)
+    segments = [(base + s.uint64(0), s.uint64(1)) for s in program.tables(4)]
+    named = {entry.string(0): segments[entry.integer(1)] for entry in program.tables(7)}
+    payloads = []
+    for plan in program.tables(1):
+        for delegate in plan.tables(7):
+            processed = delegate.table(1)
+            if processed is not None:
+                payloads.append(segments[processed.integer(1)])
+    constant = program.table(5)
+    constants: list[tuple[int, int]] = []
+    if constant is not None and constant.integers(1, UINT64):
+        start, size = segments[constant.integer(0)]
+        offsets = sorted(set(constant.integers(1, UINT64)))
+        for index, offset in enumerate(offsets):
+            end = offsets[index + 1] if index + 1 < len(offsets) else size
+            constants.append((start + offset, end - offset))
+    return Layout((0, program_size), named, tuple(constants), tuple(payloads))
+
+
+def find_slots(data: bytes | bytearray, weights: QuantizedCheckpoint, parameters: Iterable[str]) -> list[Slot]:
+    """The table of slots of a program lowered from `weights`, found by content: every part must occur exactly once.
+
+    Raises InternalError if a part is missing or two parts have the same bytes (placeholders must be distinct).
+    """
+    layout = read_layout(data)
+    by_key = {_content(key): (key, region) for key, region in layout.named.items()}
+    slots: list[Slot] = []
+    taken: set[int] = set()
+    for parameter in parameters:
+        for part, packings, array in parts(weights.read(parameter)):
+            slot = _find(data, layout, by_key, parameter, part, packings, array)
+            if slot is None or slot.offset in taken:
+                problem = "is not in the lowered program" if slot is None else "shares its bytes with another part"
+                raise InternalError(f"{part} of {parameter} {problem}")
+            taken.add(slot.offset)
+            slots.append(slot)
+    return slots
+
+
+def _find(
+    data: bytes | bytearray,
+    layout: Layout,
+    by_key: Mapping[str, tuple[str, tuple[int, int]]],
+    parameter: str,
+    part: str,
+    packings: tuple[str, ...],
+    array: NDArray[Any],
+) -> Slot | None:
+    for packing in packings:
+        packed = PACKINGS[packing].pack(array)
+        digest = hashlib.sha256(packed).hexdigest()
+        if digest in by_key:
+            _, (offset, size) = by_key[digest]
+            if size == len(packed):
+                return Slot(parameter, part, packing, array.shape, offset, size, digest)
+        for offset, size in layout.constants:
+            if 0 <= size - len(packed) < _ALIGNMENT and data[offset : offset + len(packed)] == packed:
+                return Slot(parameter, part, packing, array.shape, offset, len(packed))
+    return None
+
+
+def fill(skeleton: Skeleton, weights: QuantizedCheckpoint, path: Path) -> None:
+    """Writes the skeleton's program with these weights to `path`. Peak memory: about two tensors.
+
+    The bytes equal those of a real lowering of the same weights.
+    """
+    skeleton.unpack(path)
+    renamed: dict[bytes, bytes] = {}
+    with path.open("r+b") as file:
+        for tensor_slots in _by_tensor(skeleton):
+            arrays = {part: array for part, _, array in parts(weights.read(tensor_slots[0].tensor))}
+            for slot in tensor_slots:
+                packed = PACKINGS[slot.packing].pack(arrays[slot.part])
+                if len(packed) != slot.bytes:
+                    raise InternalError(f"{slot.tensor} {slot.part}: {len(packed)} bytes for a slot of {slot.bytes}")
+                file.seek(slot.offset)
+                file.write(packed)
+                if slot.key is not None:
+                    renamed[slot.key.encode()] = hashlib.sha256(packed).hexdigest().encode()
+        for offset, size in skeleton.regions:
+            file.seek(offset)
+            text = _KEY.sub(lambda match: renamed.get(match.group(), match.group()), file.read(size))
+            file.seek(offset)
+            file.write(text)
+
+
+def read_back(path: Path, slots: tuple[Slot, ...], weights: QuantizedCheckpoint) -> dict[str, bool]:
+    """tensor -> True if every part of it in the file equals the checkpoint's, bit for bit.
+
+    Codes, scales and values are unpacked and compared as arrays; derived forms are compared as bytes.
+    """
+    equal: dict[str, bool] = {}
+    with path.open("rb") as file:
+        for slot in slots:
+            arrays = {part: array for part, _, array in parts(weights.read(slot.tensor))}
+            file.seek(slot.offset)
+            data = file.read(slot.bytes)
+            packing, array = PACKINGS[slot.packing], arrays[slot.part]
+            if packing.unpack is None:
+                same = data == packing.pack(array)
+            else:
+                found = packing.unpack(data, slot.shape)
+                # View as bytes: equality of floats would call -0 and 0 equal and NaN different from itself.
+                same = found.dtype == array.dtype and found.tobytes() == array.tobytes()
+            equal[slot.tensor] = equal.get(slot.tensor, True) and same
+    return equal
+
+
+def regions_with_keys(data: bytes | bytearray) -> tuple[tuple[int, int], ...]:
+    """The regions whose text names weights by content: the program and every delegate's payload."""
+    layout = read_layout(data)
+    return (layout.program, *layout.payloads)
+
+
+def _by_tensor(skeleton: Skeleton) -> Iterator[list[Slot]]:
+    groups: dict[str, list[Slot]] = {}
+    for slot in skeleton.slots:
+        groups.setdefault(slot.tensor, []).append(slot)
+    yield from groups.values()
+
+
+def _content(key: str) -> str:
+    """The sha256 within a named data key (scales are keyed `scale_<sha256>`)."""
+    return key.removeprefix("scale_")
+
+
+_KEY = re.compile(rb"[0-9a-f]{64}")
+_ALIGNMENT = 256

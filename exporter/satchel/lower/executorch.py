@@ -1,0 +1,153 @@
+"""Lowers a decoder to an ExecuTorch program for XNNPACK: `forward(tokens, start_pos) -> logits` with the KV cache inside."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from satchel.errors import LoweringError, SatchelError
+from satchel.formats import pte
+from satchel.lower import executorch_patches
+from satchel.lower.decoder import Decoder, build_model, head_dim
+from satchel.lower.placeholder import PlaceholderWeights
+from satchel.lower.quantized import install
+from satchel.lower.rewrite import rewrite
+from satchel.quantize.checkpoint import QuantizedCheckpoint
+from satchel.quantize.plan import QuantPlan
+from satchel.skeleton import write_skeleton
+
+BACKEND = "executorch"
+
+
+@dataclass(frozen=True)
+class ProgramSpec:
+    """All that a lowered program depends on besides its weights and the tools' versions.
+
+    config: Hugging Face config.json. bos_id, stop_ids: told by constant methods to runners that ask.
+    """
+
+    config: Mapping[str, Any]
+    plan: QuantPlan
+    context_length: int
+    prefill_chunk: int
+    bos_id: int | None
+    stop_ids: Sequence[int]
+
+
+class KVCache(nn.Module):
+    """One layer's cache, float32 [1, context, kv_heads, dim], updated and attended to by ExecuTorch's LLM operators."""
+
+    k: torch.Tensor
+    v: torch.Tensor
+
+    def __init__(self, context_length: int, kv_heads: int, dim: int) -> None:
+        super().__init__()
+        for name in ("k", "v"):
+            self.register_buffer(name, torch.zeros(1, context_length, kv_heads, dim), persistent=False)
+
+    def attend(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, position: Any, mask: Any, scale: float
+    ) -> torch.Tensor:
+        operators = torch.ops.llama
+        operators.update_cache(key, self.k, position)
+        operators.update_cache(value, self.v, position)
+        # Without a mask the operator is causal from `position`; a sliding window's mask already is.
+        attended = operators.custom_sdpa(query, self.k, self.v, position, mask, 0.0, mask is None, scale)
+        return cast(torch.Tensor, attended)
+
+
+def parameter_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Every parameter that the program of this config has, and its shape; a tied head is listed too."""
+    return _parameters(build_model(config))
+
+
+def lower(
+    spec: ProgramSpec, weights: QuantizedCheckpoint | None, *, dequantized: bool = False, fast: bool = True
+) -> tuple[bytearray, PlaceholderWeights | QuantizedCheckpoint]:
+    """The program (.pte bytes) with these weights, or with placeholders if None; and the weights used.
+
+    dequantized: see satchel.lower.quantized.install. fast: with the private patches (tests compare without).
+    Raises LoweringError if the converter fails.
+    """
+    from executorch.extension.llm.custom_ops import custom_ops  # noqa: F401  registers torch.ops.llama
+
+    model = build_model(spec.config)
+    used = weights if weights is not None else PlaceholderWeights(spec.plan, _parameters(model), {})
+    install(model, used, dequantized=dequantized)
+    decoder = _decoder(model, spec.context_length)
+    try:
+        return _to_program(_export(decoder, spec.prefill_chunk), _constant_methods(spec), fast), used
+    except SatchelError:
+        raise
+    except Exception as error:  # whatever a converter raises becomes one error with its cause attached
+        raise LoweringError(f"ExecuTorch could not lower {spec.config.get('model_type')}: {error}") from error
+
+
+def lower_skeleton(spec: ProgramSpec, folder: Path, proof: Mapping[str, Any]) -> None:
+    """Lowers with placeholders, finds every slot by content and writes the Skeleton to `folder`."""
+    program, placeholders = lower(spec, None)
+    slots = pte.find_slots(program, placeholders, list(placeholders.names()))
+    regions = pte.regions_with_keys(program)
+    write_skeleton(folder, backend=BACKEND, program=program, slots=slots, regions=regions, proof=proof)
+
+
+def _decoder(model: nn.Module, context_length: int) -> Decoder:
+    config = cast(Any, model).config.get_text_config()
+    cache = (context_length, config.num_key_value_heads, head_dim(config))
+    caches = nn.ModuleList(KVCache(*cache) for _ in range(config.num_hidden_layers))
+    return Decoder(model, caches, context_length).eval()
+
+
+def _parameters(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(p.shape) for name, p in model.named_parameters(remove_duplicate=False)}
+
+
+def _constant_methods(spec: ProgramSpec) -> dict[str, Any]:
+    """Constants that ExecuTorch's own runners ask a program for."""
+    return {
+        "get_vocab_size": spec.config["vocab_size"],
+        "get_max_context_len": spec.context_length,
+        "get_max_seq_len": spec.prefill_chunk,
+        "get_bos_id": spec.bos_id if spec.bos_id is not None else -1,
+        "get_eos_ids": list(spec.stop_ids),
+        "get_n_layers": spec.config["num_hidden_layers"],
+        "use_kv_cache": True,
+        "use_sdpa_with_kv_cache": True,
+        "enable_dynamic_shape": True,
+    }
+
+
+def _export(decoder: Decoder, prefill_chunk: int) -> torch.export.ExportedProgram:
+    example = (torch.zeros(1, 3, dtype=torch.long), torch.zeros(1, dtype=torch.long))
+    tokens = torch.export.Dim("tokens", min=1, max=prefill_chunk)
+    with torch.no_grad():
+        return torch.export.export(decoder, example, dynamic_shapes=({1: tokens}, None), strict=False)
+
+
+def _to_program(exported: torch.export.ExportedProgram, constant_methods: dict[str, Any], fast: bool) -> bytearray:
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import EdgeCompileConfig, ExecutorchBackendConfig, to_edge_transform_and_lower
+    from executorch.exir.passes import MemoryPlanningPass
+    from executorch.exir.passes.sym_shape_eval_pass import ConstraintBasedSymShapeEvalPass
+
+    to_executorch = ExecutorchBackendConfig(
+        extract_delegate_segments=True,
+        do_quant_fusion_and_const_prop=True,
+        memory_planning_pass=MemoryPlanningPass(alloc_graph_input=False),
+        sym_shape_eval_pass=ConstraintBasedSymShapeEvalPass(),
+    )
+    rewritten = rewrite(exported)
+    if fast:
+        with executorch_patches.fast_lowering():
+            edge = executorch_patches.to_edge_and_delegate(rewritten, constant_methods)
+            return bytearray(edge.to_executorch(to_executorch).buffer)
+    edge = to_edge_transform_and_lower(
+        rewritten,
+        partitioner=[XnnpackPartitioner()],
+        constant_methods=constant_methods,
+        compile_config=EdgeCompileConfig(_check_ir_validity=False, _skip_dim_order=True),
+    )
+    return bytearray(edge.to_executorch(to_executorch).buffer)

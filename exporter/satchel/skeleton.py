@@ -1,0 +1,98 @@
+"""The Skeleton: a lowered program whose weights are zeros, with a table of slots that says where each weight goes.
+
+Lowering takes minutes and depends only on shapes, the QuantPlan, the context and tool versions; filling takes seconds
+and needs neither torch nor a converter. A backend's format module (satchel.formats) fills and reads back.
+"""
+
+import gzip
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from satchel.errors import InternalError
+
+PROGRAM = "program.gz"
+TABLE = "skeleton.json"
+_CHUNK = 1 << 22
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where one part of one tensor lies in the artifact.
+
+    part: codes | scale | offset_codes | offset_scale | values. packing: how the part becomes bytes, as the format
+    module names it. offset, bytes: position and length in the file. key: the sha256 by which the file itself refers
+    to these bytes, or None if it refers to them by position.
+    """
+
+    tensor: str
+    part: str
+    packing: str
+    shape: tuple[int, ...]
+    offset: int
+    bytes: int
+    key: str | None = None
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """A folder with the compressed program and its table.
+
+    regions: (offset, bytes) of the file where keys are written as text and must follow the weights.
+    proof: the graph proof's figures, obtained when the skeleton was lowered, so that a second model reuses them.
+    """
+
+    folder: Path
+    backend: str
+    slots: tuple[Slot, ...]
+    regions: tuple[tuple[int, int], ...]
+    size: int
+    proof: Mapping[str, Any]
+
+    def unpack(self, path: Path) -> None:
+        """Writes the program with its zeroed slots to `path`."""
+        with gzip.open(self.folder / PROGRAM, "rb") as source, path.open("wb") as target:
+            while chunk := source.read(_CHUNK):
+                target.write(chunk)
+        if path.stat().st_size != self.size:
+            raise InternalError(f"{self.folder}: the skeleton unpacks to {path.stat().st_size} bytes, not {self.size}")
+
+
+def write_skeleton(
+    folder: Path,
+    *,
+    backend: str,
+    program: bytearray,
+    slots: Sequence[Slot],
+    regions: Sequence[tuple[int, int]],
+    proof: Mapping[str, Any],
+) -> None:
+    """Zeroes the slots of `program` (in place) and writes program and table to `folder`."""
+    for slot in slots:
+        program[slot.offset : slot.offset + slot.bytes] = bytes(slot.bytes)
+    # mtime 0: the same program gives the same file.
+    with (folder / PROGRAM).open("wb") as raw, gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as packed:
+        packed.write(program)
+    table = {
+        "backend": backend,
+        "size": len(program),
+        "slots": [asdict(slot) for slot in slots],
+        "regions": [list(region) for region in regions],
+        "proof": dict(proof),
+    }
+    (folder / TABLE).write_text(json.dumps(table, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_skeleton(folder: Path) -> Skeleton:
+    """The skeleton that `write_skeleton` left in `folder`."""
+    table = json.loads((folder / TABLE).read_text(encoding="utf-8"))
+    return Skeleton(
+        folder=folder,
+        backend=table["backend"],
+        slots=tuple(Slot(**{**slot, "shape": tuple(slot["shape"])}) for slot in table["slots"]),
+        regions=tuple((start, size) for start, size in table["regions"]),
+        size=table["size"],
+        proof=table["proof"],
+    )
