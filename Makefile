@@ -1,0 +1,83 @@
+# make android   a real model to verified Android libraries: build/android/maven, build/report.html
+# make test      the fast and the real tier, and the Kotlin tests
+# make check     formatting, lint, types, import rules, documents
+# make verify    the long proofs
+# make docs      rewrite the generated documents
+# make clean     remove what was built here (not the environment, not the cache)
+
+MODEL ?= smollm2-135m-instruct
+OUT ?= build
+VENV := .venv
+PY := $(VENV)/bin/python
+SATCHEL := $(VENV)/bin/satchel
+
+PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(shell \
+	$(name) -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $(name))))
+TORCH_PIN := $(shell sed -n 's/^torch==\([^ ]*\).*/\1/p' requirements/torch.txt)
+# Every lock is complete, so nothing is left to resolve. Byte code is written when a module is first imported.
+INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --no-build-isolation
+
+.PHONY: android test test-python test-kotlin check docs verify clean
+.DELETE_ON_ERROR:
+
+android: | need-maven $(VENV)/.product
+	$(SATCHEL) build $(MODEL) --target android --out $(OUT)
+
+test: test-python test-kotlin
+
+test-python: | need-maven need-cxx $(VENV)/.dev
+	$(PY) -m pytest tests/fast tests/real
+
+test-kotlin: | need-maven $(VENV)/.product
+	JAVA_HOME="$$($(PY) scripts/java_home.py)" mvn --quiet --batch-mode --file sdk_templates/pom.xml \
+		-Dkotlin.compiler.daemon=false verify
+
+verify: | need-maven need-cxx $(VENV)/.dev
+	$(PY) -m pytest tests/verify
+
+check: | $(VENV)/.dev
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
+	$(PY) scripts/cli_docs.py --check
+
+docs: | $(VENV)/.dev
+	$(PY) scripts/cli_docs.py
+
+clean:
+	rm -rf $(OUT) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find sdk_templates -type d -name target -prune -exec rm -rf {} +
+
+# --- programs that pip can't install: named with the command that installs them, before anything slow ---
+
+.PHONY: need-python need-maven need-cxx
+need-python:
+	@test -n "$(PYTHON)" || { echo "Satchel needs Python 3.11, 3.12 or 3.13; name one: make PYTHON=/path/to/python3.12"; exit 5; }
+
+need-maven need-cxx: need-%: need-python
+	@$(PYTHON) scripts/need.py $*
+
+# --- the environment; each stamp is older than the lock it was installed from, or installed again ---
+
+$(VENV)/.build: requirements/build.txt | need-python
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) --require-hashes -r requirements/build.txt
+	@touch $@
+
+# An environment that already has torch at the pinned version, a CPU build say, keeps it.
+$(VENV)/.torch: requirements/torch.txt $(VENV)/.build
+	@$(PY) -m pip show torch 2>/dev/null | grep -Eqx 'Version: $(TORCH_PIN)(\+.*)?' || { \
+		echo "$(INSTALL) --require-hashes -r requirements/torch.txt"; \
+		$(INSTALL) --require-hashes -r requirements/torch.txt; }
+	@touch $@
+
+$(VENV)/.product: requirements/executorch.txt pyproject.toml $(VENV)/.torch
+	$(INSTALL) --require-hashes -r requirements/executorch.txt
+	$(INSTALL) --editable .
+	@$(PY) scripts/need.py java 2>/dev/null || $(INSTALL) --require-hashes -r requirements/jdk.txt
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.product
+	$(INSTALL) --require-hashes -r requirements/dev.txt
+	@touch $@
