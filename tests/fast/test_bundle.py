@@ -105,7 +105,7 @@ def test_damage_is_found_and_named(tmp_path: Path, make_bundle: MakeBundle) -> N
 
 def test_a_missing_role_names_what_there_is(tmp_path: Path, make_bundle: MakeBundle) -> None:
     manifest: Manifest = make_bundle(tmp_path / "b").manifest
-    with pytest.raises(BundleError, match="no artifact of the role 'vision' .*program, tokenizer_json"):
+    with pytest.raises(BundleError, match=r"no artifact of the role 'vision' .*program, tokenizer_json"):
         manifest.artifact("vision")
 
 

@@ -84,7 +84,7 @@ def test_a_bad_entry(tmp_path: Path, good: dict[str, bytes], name: str, content:
 
 def test_a_service_without_its_class(tmp_path: Path, good: dict[str, bytes]) -> None:
     good["classes.jar"] = jar(tmp_path / "services.jar", {"META-INF/services/dev.Spi": b"dev.Engine\n"})
-    with pytest.raises(InternalError, match="names dev.Engine, which is not in classes.jar"):
+    with pytest.raises(InternalError, match=r"names dev\.Engine, which is not in classes.jar"):
         check(tmp_path / "bad.aar", good)
 
 
