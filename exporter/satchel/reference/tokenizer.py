@@ -94,6 +94,13 @@ class Tokenizer:
                     self._encode_plain(part, ids)
         return ids
 
+    def cut_special(self, text: str) -> list["str | AddedToken"]:
+        """A text cut at its special tokens, taken as written: the tokens and the texts between them."""
+        parts: list[str | AddedToken] = [text] if text else []
+        for matcher in (self._first_pass, self._second_pass):
+            parts = [piece for part in parts for piece in (matcher.cut_special(part) if isinstance(part, str) else [part])]
+        return parts
+
     def _split_added(self, text: str, matcher: "_Matcher", special: bool) -> Iterator[str | int]:
         """The text cut at added tokens: ids of tokens and the text between them."""
         done = 0
@@ -254,6 +261,17 @@ class _Matcher:
         if self._pattern is not None:
             for match in self._pattern.finditer(text):
                 yield match.start(), match.end(), self._tokens[match.group()]
+
+    def cut_special(self, text: str) -> Iterator[str | AddedToken]:
+        done = 0
+        for start, end, token in self.matches(text):
+            if token.special:
+                if done < start:
+                    yield text[done:start]
+                yield token
+                done = end
+        if done < len(text):
+            yield text[done:]
 
 
 def _expand_classes(section: memoryview) -> bytes:

@@ -1,0 +1,120 @@
+"""Renders a Jinja chat template the way transformers does, and names what it does beyond plain turns."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from jinja2 import meta, nodes
+from jinja2.exceptions import TemplateError
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from satchel.errors import PromptTemplateError
+from satchel.reference.prompt import ROLES, Turn
+
+# Two moments that differ in every field a date can show: a template whose plain turns differ between them uses the date.
+_MOMENTS = (datetime(2001, 2, 3, 4, 5, 6), datetime(2032, 11, 25, 17, 38, 49))
+
+_PLAIN_VARIABLES = {"messages", "add_generation_prompt", "bos_token", "eos_token", "pad_token", "unk_token"}
+_PLAIN_FIELDS = {"role", "content"}
+
+
+class _Generation(Extension):
+    """`{% generation %}` marks what a model is trained on; it changes nothing in the text."""
+
+    tags = {"generation"}  # noqa: RUF012 (Jinja's own declaration)
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+class ChatTemplate:
+    """A parsed chat template. Raises PromptTemplateError if it is no valid Jinja."""
+
+    def __init__(self, source: str, special_tokens: Mapping[str, str]) -> None:
+        """special_tokens: the variables that the tokenizer gives, such as bos_token; empty ones are left out."""
+        self._environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
+        )
+        self._environment.filters["tojson"] = _tojson
+        self._environment.globals["raise_exception"] = _raise_exception
+        self._source = source
+        self._special_tokens = {name: token for name, token in special_tokens.items() if token}
+        try:
+            self._template = self._environment.from_string(source)
+        except TemplateError as error:
+            raise PromptTemplateError(f"the chat template is no valid Jinja: {error}") from error
+
+    def render(self, turns: Sequence[Turn], generation_prompt: bool, moment: int = 0) -> str:
+        """The prompt as text. Raises jinja2's TemplateError where the template refuses the conversation."""
+        now: Callable[[str], str] = _MOMENTS[moment].strftime
+        try:
+            return self._template.render(
+                messages=[{"role": turn.role, "content": turn.content} for turn in turns],
+                tools=None,
+                documents=None,
+                add_generation_prompt=generation_prompt,
+                strftime_now=now,
+                **self._special_tokens,
+            )
+        except TemplateError:
+            raise
+        except Exception as error:  # a template is a program of someone else's: it can fail in any way
+            raise TemplateError(f"{type(error).__name__}: {error}") from error
+
+    def constructs(self) -> tuple[str, ...]:
+        """What the template handles beyond role and content of plain turns, sorted: variables, fields and roles."""
+        tree = self._environment.parse(self._source)
+        found = meta.find_undeclared_variables(tree) - _PLAIN_VARIABLES - set(self._environment.globals)
+        for node in tree.find_all((nodes.Getitem, nodes.Getattr)):
+            name = _field_of_message(node)
+            if name is not None and name not in _PLAIN_FIELDS:
+                found.add(f"message.{name}")
+        for comparison in tree.find_all(nodes.Compare):
+            operands = [comparison.expr, *(operand.expr for operand in comparison.ops)]
+            if any(_reads_role(operand) for operand in operands):
+                found |= {f"role {text}" for operand in operands for text in _strings(operand) if text not in ROLES}
+        return tuple(sorted(found))
+
+
+def _field_of_message(node: nodes.Getitem | nodes.Getattr) -> str | None:
+    """The field read from a message: `message.name`, `messages[0]["name"]`; None for anything else."""
+    base = node.node
+    of_list = isinstance(base, nodes.Getitem) and isinstance(base.node, nodes.Name) and base.node.name == "messages"
+    if not of_list and not (isinstance(base, nodes.Name) and base.name in ("message", "msg", "m")):
+        return None
+    if isinstance(node, nodes.Getattr):
+        return node.attr
+    is_text = isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str)
+    return node.arg.value if is_text else None
+
+
+def _reads_role(node: nodes.Node) -> bool:
+    if isinstance(node, nodes.Getattr):
+        return bool(node.attr == "role")
+    if isinstance(node, nodes.Getitem):
+        return isinstance(node.arg, nodes.Const) and node.arg.value == "role"
+    return isinstance(node, nodes.Name) and node.name == "role"
+
+
+def _strings(node: nodes.Node) -> list[str]:
+    constants = [node] if isinstance(node, nodes.Const) else node.find_all(nodes.Const)
+    return [constant.value for constant in constants if isinstance(constant.value, str) and constant.value != "role"]
+
+
+def _raise_exception(message: str) -> None:
+    raise TemplateError(message)
+
+
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """transformers' filter: unlike Jinja's own it escapes nothing for HTML."""
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
