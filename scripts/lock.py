@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements"
 PYTHON = "3.11"  # the oldest supported; markers cover the newer ones
 
-# Packages that come with torch's CUDA build and with nothing else we use.
+# torch and what comes with its CUDA build alone: in requirements/torch.txt, which is complete in itself.
 WITH_TORCH = re.compile(r"^(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)$")
 # What every line would repeat: the machines of [tool.uv] environments in pyproject.toml. Left in, pip would install
 # nothing on another machine, without a word; left out, it says which package has no build for it.
@@ -92,7 +92,7 @@ def main() -> None:
         }
         write("build", locked(["requirements/build.in"], []))
         write("base", base)
-        write("torch", {name: text for name, text in full.items() if WITH_TORCH.match(name)})
+        write("torch", locked(["requirements/torch.in"], []))
         write("executorch", {name: text for name, text in full.items() if not WITH_TORCH.match(name)})
         for extra, packages in beyond_base.items():
             write(extra, packages)
