@@ -91,6 +91,20 @@ def carried_offset(tensor: QuantizedTensor) -> QuantizedTensor:
     return QuantizedTensor(plan=TensorPlan("int8"), codes=codes, scale=scale)
 
 
+def carried_weight(tensor: QuantizedTensor) -> NDArray[np.float32]:
+    """The float32 weight that the file stands for: `scale * code` plus the offset as it is carried."""
+    if tensor.values is not None:
+        return tensor.values
+    assert tensor.codes is not None and tensor.scale is not None
+    codes = tensor.codes.astype(np.float32)
+    if tensor.plan.scheme == "int8":
+        return codes * tensor.scale[:, None]
+    weight = codes * np.repeat(tensor.scale, tensor.plan.group, axis=1)
+    if tensor.offset is not None:
+        weight += np.repeat(carried_weight(carried_offset(tensor)), tensor.plan.group, axis=1)
+    return weight
+
+
 def parts(tensor: QuantizedTensor) -> Iterator[tuple[str, tuple[str, ...], NDArray[Any]]]:
     """(part, possible packings, array) of everything the file holds of this tensor."""
     if tensor.values is not None:

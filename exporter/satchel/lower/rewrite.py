@@ -6,9 +6,11 @@ delegates per layer: slow to lower and slower to run. Each rewrite is exact up t
 - `mean(x^2, -1)` (RMSNorm) becomes `linear(x * x, ones / n)`;
 - `cat(-x[h:], x[:h])` (rotary embedding's rotate-half) becomes `linear(x, P)` with P a signed permutation;
 - casts to the dtype a tensor already has disappear;
+- `gelu(approximate="tanh")` is spelled out: XNNPACK's delegate takes it but computes the erf form (1e-3 off);
 - a view whose only symbolic size is the token count says -1 there, so that it stays inside a delegate.
 """
 
+import math
 import operator
 from collections.abc import Callable
 
@@ -27,6 +29,7 @@ def rewrite(program: ExportedProgram) -> ExportedProgram:
     drop_casts(program)
     mean_to_linear(program, constants)
     rotate_half_to_linear(program, constants)
+    spell_out_tanh_gelu(program)
     merge_equal_linears(program)
     infer_token_dimension(program)
     program.graph.eliminate_dead_code()
@@ -133,6 +136,27 @@ def _rotation(half: int) -> torch.Tensor:
     matrix[index, index + half] = -1.0
     matrix[index + half, index] = 1.0
     return matrix
+
+
+def spell_out_tanh_gelu(program: ExportedProgram) -> None:
+    """`gelu(x, approximate="tanh")` -> `0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))` (Hendrycks and Gimpel 2016)."""
+    root = math.sqrt(2.0 / math.pi)
+    for gelu in _calls(program, aten.gelu.default):
+        if gelu.kwargs.get("approximate") != "tanh":
+            continue
+        x = gelu.args[0]
+
+        def call(target: object, *args: object, like: Node = gelu) -> Node:
+            with program.graph.inserting_before(like):
+                node = program.graph.call_function(target, args)  # type: ignore[arg-type]
+            node.meta.update(like.meta)
+            return node
+
+        square = call(aten.mul.Tensor, x, x)
+        slope = call(aten.add.Tensor, call(aten.mul.Tensor, square, root * 0.044715), root)
+        tanh = call(aten.tanh.default, call(aten.mul.Tensor, x, slope))
+        half = call(aten.mul.Tensor, x, 0.5)
+        _replace(program, gelu, aten.mul.Tensor, (half, call(aten.add.Tensor, tanh, 1.0)))
 
 
 def merge_equal_linears(program: ExportedProgram) -> None:
