@@ -29,9 +29,18 @@ class QuantizedTensor:
 class QuantizedCheckpoint(Protocol):
     """Read-only; tensors come from a mapped file one at a time."""
 
-    plan: QuantPlan
-    origin: Mapping[str, str]  # tensor -> "transcoded" | "requantized" | "quantized" | "float"
-    sha256: str  # content hash of all codes, scales, offsets and values
+    @property
+    def plan(self) -> QuantPlan: ...
+
+    @property
+    def origin(self) -> Mapping[str, str]:
+        """tensor -> "transcoded" | "requantized" | "quantized" | "float"."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Content hash of all codes, scales, offsets and values."""
+        ...
 
     def read(self, name: str) -> QuantizedTensor:
         """The tensor `plan.canonical(name)`."""

@@ -67,12 +67,27 @@ class TokenizerAssets:
 class Checkpoint(Protocol):
     """A verified model. Nothing is loaded until `read` or `codes` is called; both return one fresh array."""
 
-    model_id: str
-    source: SourceInfo
-    config: Mapping[str, Any]  # Hugging Face config.json: model_type, architectures, hidden_size, ...
-    generation_config: Mapping[str, Any]
-    tokenizer: TokenizerAssets
-    tensors: Mapping[str, TensorInfo]  # no `lm_head.weight` when tied
+    @property
+    def model_id(self) -> str: ...
+
+    @property
+    def source(self) -> SourceInfo: ...
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Hugging Face config.json: model_type, architectures, hidden_size, ..."""
+        ...
+
+    @property
+    def generation_config(self) -> Mapping[str, Any]: ...
+
+    @property
+    def tokenizer(self) -> TokenizerAssets: ...
+
+    @property
+    def tensors(self) -> Mapping[str, TensorInfo]:
+        """Every tensor by name; no `lm_head.weight` when tied."""
+        ...
 
     def read(self, name: str) -> NDArray[np.float32]:
         """The tensor as float32 (dequantized if need be). Raises BadWeightsError on NaN or infinity."""
