@@ -6,8 +6,10 @@ from satchel.cache import Cache
 from satchel.errors import ModelNotFoundError
 from satchel.source.alias import Alias, aliases
 from satchel.source.checkpoint import Checkpoint
+from satchel.source.directory import open_directory
 from satchel.source.fetch import fetch
 from satchel.source.gguf import open_gguf
+from satchel.source.support import verify
 from satchel.tools import Tools
 
 
@@ -15,9 +17,11 @@ def open_model(model: str, cache: Cache, tools: Tools) -> Checkpoint:
     """The verified Checkpoint that MODEL names. Whatever can be refused without long work is refused here (exit 4)."""
     path = Path(model)
     if model in aliases():
-        return _open_alias(aliases()[model], cache, tools)
+        return verify(_open_alias(aliases()[model], cache, tools))
     if path.is_file() and path.suffix == ".gguf":
-        return open_gguf(path)
+        return verify(open_gguf(path))
+    if path.is_dir():
+        return verify(open_directory(path))
     raise ModelNotFoundError(_what_model_can_be(model))
 
 
