@@ -106,6 +106,10 @@ class ToolFailedError(SatchelError):
     """An external program was found and failed; the message carries the end of its output."""
 
 
+class LogitsError(SatchelError):
+    """A runtime gave logits that no token can be drawn from: NaN, positive infinity, or nothing finite."""
+
+
 class LoweringError(SatchelError):
     """A converter failed on a model that should have been lowerable."""
 
