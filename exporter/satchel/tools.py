@@ -24,6 +24,7 @@ from satchel.errors import ToolFailedError, ToolMissingError
 JAVA_MINIMUM = 17
 _TAIL_LINES = 40
 _GRACE_S = 5.0
+_COLOR = re.compile(r"\x1b\[[0-9;]*m")  # Maven resets colours even where it uses none
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ class Tools:
         env: Mapping[str, str] | None = None,
         log: Path | None = None,
     ) -> str:
-        """Run to the end and return what it printed (output and errors together); `env` is added to ours.
+        """Run to the end and return what it printed (output and errors together, no colours); `env` is added to ours.
 
         `log`: a file that keeps the output. Raises ToolFailedError with the end of the output if the exit code is
         not 0. On Ctrl-C or any other exception the child and its children are ended first.
@@ -156,7 +157,7 @@ class Tools:
                 end_process(process)
                 raise
             output.seek(0)
-            text = output.read().decode(errors="replace")
+            text = _COLOR.sub("", output.read().decode(errors="replace"))
         if code != 0:
             raise ToolFailedError(_failure(argv, code, text, log))
         return text

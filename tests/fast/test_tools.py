@@ -102,7 +102,7 @@ def test_run_returns_what_was_printed_and_keeps_it(program: Program, tmp_path: P
 
 
 def test_a_failure_is_quoted_with_its_end(program: Program) -> None:
-    script = program("bin/fail", "seq 1 100; echo the reason >&2; exit 7")
+    script = program("bin/fail", r"seq 1 100; printf '\033[31mthe reason\033[0m\n' >&2; exit 7")
     with pytest.raises(ToolFailedError) as failed:
         Tools().run([str(script), "--flag"])
     message = str(failed.value)

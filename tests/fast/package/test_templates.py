@@ -1,0 +1,41 @@
+"""The SDK's own templates: what libraries.toml says is what the modules compile against."""
+
+from xml.etree import ElementTree
+
+from satchel.package.render import templates_root
+from satchel.package.sdk import read_index
+
+POM = {"m": "http://maven.apache.org/POM/4.0.0"}
+
+
+def test_the_index_names_modules_that_exist() -> None:
+    root = templates_root()
+    index = read_index(root)
+    for library in index.libraries:
+        module = root / library.module
+        assert ElementTree.parse(module / "pom.xml").findtext("m:artifactId", namespaces=POM) == library.artifact
+        if library.packaging == "aar":
+            assert (module / "src/main/AndroidManifest.xml").is_file()
+            assert (module / "consumer-rules.pro").is_file()
+            assert library.namespace
+    assert (root / index.native / "CMakeLists.txt").is_file()
+    assert (root / index.host_module / "pom.xml").is_file()
+    assert set(index.engines.values()) <= {library.artifact for library in index.libraries}
+
+
+def test_published_dependencies_have_the_versions_that_were_compiled_against() -> None:
+    root = templates_root()
+    pom = ElementTree.parse(root / "pom.xml").getroot()
+    properties = {element.tag.rpartition("}")[2]: element.text or "" for element in pom.find("m:properties", POM) or ()}
+    compiled = {}
+    for dependency in pom.iterfind("m:dependencyManagement/m:dependencies/m:dependency", POM):
+        group, artifact, version = (
+            dependency.findtext(f"m:{tag}", "", POM) for tag in ("groupId", "artifactId", "version")
+        )
+        compiled[f"{group}:{artifact}"] = properties[version.strip("${}")]
+    published = [name for library in read_index(root).libraries for name in library.dependencies if ":" in name]
+    ours = [name for name in published if not name.startswith("org.pytorch:")]  # compiled against the stand-in
+    assert ours
+    for name in ours:
+        library, _, version = name.rpartition(":")
+        assert compiled[library] == version
