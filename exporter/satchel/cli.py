@@ -49,7 +49,7 @@ def cli() -> None:
 @click.option("--no-validate", is_flag=True, help="Skip the comparison with the float model (weights are proven).")
 @click.option("--group", default="dev.satchel", show_default=True, help="Maven group of the libraries.")
 @click.option("--namespace", default="dev.satchel", show_default=True, help="Android namespace of the libraries.")
-@click.option("--sdk-version", default=__version__, show_default=True, help="Maven version of the libraries.")
+@click.option("--library-version", default=__version__, show_default=True, help="Maven version of the model library.")
 @json_option
 def build(
     model: str,
@@ -61,7 +61,7 @@ def build(
     no_validate: bool,
     group: str,
     namespace: str,
-    sdk_version: str,
+    library_version: str,
     json_output: bool,
 ) -> None:
     """Quantize, lower, prove and package MODEL.
@@ -84,7 +84,7 @@ def build(
             validate=not no_validate,
             group=group,
             namespace=namespace,
-            sdk_version=sdk_version,
+            library_version=library_version,
         ),
         console,
     )
@@ -93,7 +93,8 @@ def build(
     console.result(result.report)
     if result.failure:
         raise GateFailedError(result.failure)
-    console.gradle(result.repository, result.dependency)
+    console.block("Paste into settings.gradle.kts:", result.gradle_settings)
+    console.block("and into the app's build.gradle.kts:", result.gradle_dependencies)
 
 
 @cli.command()

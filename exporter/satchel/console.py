@@ -19,7 +19,6 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:  # rich takes a tenth of a second to import: too long for `satchel --help`
@@ -181,18 +180,6 @@ class Console:
                 for row in rows
             ],
             right=("size", "bits/weight", "KL", "top-1", "tokens/s"),
-        )
-
-    def gradle(self, repository: Path, dependency: str) -> None:
-        """The lines to paste into a Gradle project (Kotlin DSL): where the libraries lie, and the one dependency."""
-        self.block(
-            "Paste into settings.gradle.kts and the app's build.gradle.kts:",
-            [
-                "dependencyResolutionManagement {",
-                f'    repositories {{ google(); mavenCentral(); maven(url = uri("{repository.as_posix()}")) }}',
-                "}",
-                f'dependencies {{ implementation("{dependency}") }}',
-            ],
         )
 
     def block(self, title: str, lines: Sequence[str]) -> None:

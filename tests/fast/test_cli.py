@@ -108,8 +108,8 @@ def build_result(failure: str = "") -> SimpleNamespace:
         report={"passed": not failure, "backends": {}},
         rows=[],
         report_html=Path("build/report.html"),
-        repository=Path("build/android/maven"),
-        dependency="dev.satchel:tiny-int4:0.1.0",
+        gradle_settings=["repositories {"],
+        gradle_dependencies=['implementation("dev.satchel:tiny-int4:0.1.0")'],
         failure=failure,
     )
 
@@ -122,7 +122,9 @@ def test_build_passes_every_option_on(pipeline: SimpleNamespace, capsys: pytest.
         return build_result()
 
     pipeline.build = build
-    words = "build m --recipe int8 --context 512 --out here --no-validate --group g.h --namespace n.o --sdk-version 9.1"
+    words = (
+        "build m --recipe int8 --context 512 --out here --no-validate --group g.h --namespace n.o --library-version 9.1"
+    )
     assert main(words.split()) == 0
     assert seen == [
         {
@@ -134,7 +136,7 @@ def test_build_passes_every_option_on(pipeline: SimpleNamespace, capsys: pytest.
             "validate": False,
             "group": "g.h",
             "namespace": "n.o",
-            "sdk_version": "9.1",
+            "library_version": "9.1",
         }
     ]
     assert 'implementation("dev.satchel:tiny-int4:0.1.0")' in capsys.readouterr().out
