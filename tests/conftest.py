@@ -11,6 +11,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from satchel.bundle import (
+    Bundle,
+    BundledModel,
+    Manifest,
+    Origin,
+    Requirements,
+    SpecialIds,
+    Verdict,
+    read_bundle,
+    write_manifest,
+)
 from satchel.cache import Cache
 from satchel.source.alias import DEFAULT_MODEL, aliases
 from satchel.source.fetch import fetch
@@ -18,6 +29,7 @@ from satchel.tools import Tools
 
 Arrays = dict[str, NDArray[np.float32]]
 MakeDirectory = Callable[..., Path]
+MakeBundle = Callable[..., Bundle]
 
 
 @pytest.fixture(autouse=True)
@@ -170,3 +182,50 @@ def write_weights(folder: Path, arrays: Arrays, dtype: str = "F32", shards: int 
 
 def write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value), encoding="utf-8")
+
+
+BUNDLE_FILES = {
+    "program": "model.pte",
+    "tokenizer_json": "tokenizer.json",
+    "tokenizer": "tokenizer.bin",
+    "prompt": "prompt.json",
+    "golden": "golden.json",
+    "slots": "slots.json",
+}
+
+
+@pytest.fixture(scope="session")
+def make_bundle() -> MakeBundle:
+    """make_bundle(folder, model="tiny", recipe="int4", backend="executorch", program=None, **sizes): a bundle on disk.
+
+    Its files are a few bytes, but for `program`. `sizes` replaces fields of the manifest, e.g. vocab_size.
+    """
+
+    def make(
+        folder: Path,
+        model: str = "tiny",
+        recipe: str = "int4",
+        backend: str = "executorch",
+        program: bytes | None = None,
+        **sizes: int,
+    ) -> Bundle:
+        folder.mkdir(parents=True)
+        for role, name in BUNDLE_FILES.items():
+            (folder / name).write_bytes(f"{role} of {model}\n".encode() * 100)
+        if program is not None:
+            (folder / BUNDLE_FILES["program"]).write_bytes(program)
+        manifest = Manifest(
+            model=BundledModel(model, "LlamaForCausalLM", "apache-2.0", Origin("gguf", model, "0.1.2", "ab" * 32)),
+            recipe=recipe,
+            backend=backend,
+            special_ids=SpecialIds(bos=1, eos=2, pad=None, stop=(2,)),
+            generation_defaults={"temperature": 0.0, "max_new_tokens": 256},
+            requires=Requirements("0.1.0", "1.5.0", {"arm64-v8a": ("asimddp",)}),
+            verdict=Verdict("passed", {"kl_mean": 0.035, "top1": 0.88}),
+            tools={"satchel": "0.1.0"},
+            **{"context_length": 2048, "prefill_chunk": 64, "vocab_size": 512, **sizes},
+        )
+        write_manifest(folder, manifest, BUNDLE_FILES)
+        return read_bundle(folder)
+
+    return make

@@ -2,24 +2,14 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 import satchel
-from satchel.bundle import (
-    Bundle,
-    BundledModel,
-    Manifest,
-    Origin,
-    Requirements,
-    SpecialIds,
-    Verdict,
-    read_bundle,
-    write_manifest,
-)
+from satchel.bundle import Bundle
 from satchel.cache import Cache
 from satchel.console import Console
 from satchel.package.aar import android_manifest, write_aar
@@ -28,6 +18,8 @@ from satchel.package.maven import Coordinate, Publication, publish
 from satchel.package.render import template_files, templates_root
 from satchel.package.sdk import compile_sdk
 from satchel.tools import Tools
+
+MakeBundle = Callable[..., Bundle]
 
 CONSUMER = Path(__file__).parent / "consumer"
 
@@ -42,50 +34,20 @@ class Built:
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def bundle(tmp_path_factory: pytest.TempPathFactory, make_bundle: MakeBundle) -> Bundle:
     """A bundle of a few bytes: packaging does not look into the program."""
-    folder = tmp_path_factory.mktemp("bundle")
-    files = {"program": "model.pte", "tokenizer": "tokenizer.bin", "prompt": "prompt.json"}
-    for role, name in files.items():
-        (folder / name).write_bytes(role.encode())
-    manifest = Manifest(
-        model=BundledModel("tiny", "LlamaForCausalLM", "apache-2.0", Origin("gguf", "tiny", None, "ab" * 32)),
-        recipe="int4",
-        backend="executorch",
-        context_length=128,
-        prefill_chunk=16,
-        vocab_size=512,
-        special_ids=SpecialIds(bos=1, eos=2, pad=None, stop=(2,)),
-        generation_defaults={},
-        requires=Requirements("0.1.0", "1.5.0", {}),
-        verdict=Verdict("passed", {}),
-        tools={},
-    )
-    write_manifest(folder, manifest, files)
-    return read_bundle(folder)
+    return make_bundle(tmp_path_factory.mktemp("bundle") / "b")
 
 
 @pytest.fixture(scope="module")
-def build(tmp_path_factory: pytest.TempPathFactory, bundle: Bundle) -> Callable[[], Built]:
-    """build(): compile and package from a copy of the templates, in folders of its own, with a cold cache."""
-
-    def run() -> Built:
-        root, place = templates_root(), tmp_path_factory.mktemp("build")
-        for relative in template_files(root):
-            (place / "checkout" / relative).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(root / relative, place / "checkout" / relative)
-        cache, out = Cache(place / "cache"), place / "android"
-        libraries = package_android(
-            [bundle], out, Coordinates(), cache, Tools(), Console.quiet(), templates=place / "checkout"
-        )
-        return Built(out, cache, libraries)
-
-    return run
+def built(tmp_path_factory: pytest.TempPathFactory, bundle: Bundle, sdk_cache: Cache) -> Built:
+    """The libraries of `bundle`, from the SDK that the whole tier shares."""
+    return package(bundle, tmp_path_factory.mktemp("built") / "android", sdk_cache, Tools())
 
 
-@pytest.fixture(scope="module")
-def built(build: Callable[[], Built]) -> Iterator[Built]:
-    return build()
+def package(bundle: Bundle, out: Path, cache: Cache, tools: Tools, templates: Path | None = None) -> Built:
+    libraries = package_android([bundle], out, Coordinates(), cache, tools, Console.quiet(), templates)
+    return Built(out, cache, libraries)
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -93,16 +55,18 @@ def tree(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def test_two_builds_are_the_same_bytes(built: Built, build: Callable[[], Built]) -> None:
-    assert tree(built.out) == tree(build().out)
+def test_another_build_in_another_place_is_the_same_bytes(built: Built, bundle: Bundle, tmp_path: Path) -> None:
+    templates, checkout = templates_root(), tmp_path / "another" / "checkout"
+    for relative in template_files(templates):
+        (checkout / relative).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(templates / relative, checkout / relative)
+    again = package(bundle, tmp_path / "android", Cache(tmp_path / "cache"), Tools(), checkout)
+    assert tree(built.out) == tree(again.out)
 
 
 def test_a_second_run_needs_neither_maven_nor_java(built: Built, bundle: Bundle, tmp_path: Path) -> None:
-    nothing_installed = Tools({"PATH": ""})
-    again = package_android(
-        [bundle], tmp_path / "android", Coordinates(), built.cache, nothing_installed, Console.quiet()
-    )
-    assert [library.sha256 for library in again] == [library.sha256 for library in built.libraries]
+    again = package(bundle, tmp_path / "android", built.cache, Tools({"PATH": ""}))
+    assert [library.sha256 for library in again.libraries] == [library.sha256 for library in built.libraries]
 
 
 def test_an_app_compiles_against_the_one_model_dependency(built: Built, tmp_path: Path) -> None:
