@@ -1,0 +1,60 @@
+package dev.satchel.android
+
+import android.content.Context
+import dev.satchel.BundleInstaller
+import dev.satchel.InternalSatchelApi
+import dev.satchel.SatchelException
+import dev.satchel.SatchelModel
+import kotlinx.coroutines.CancellationException
+import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.ensureActive
+import kotlinx.coroutines.withContext
+import java.io.File
+
+private const val FOLDER = "satchel"
+
+/**
+ * Opens the model that a model library put into the app's assets.
+ *
+ * The first load unpacks it into the app's storage that is never backed up, verifying every byte; later loads only
+ * verify. When a new version has opened, files of older versions are removed. Safe to call from the main thread.
+ *
+ * @param name the model library's name, such as `smollm2-135m-instruct-int4`; may be left out if the app has one model
+ * @param threads number of threads to compute with, 0 for the runtime's own choice
+ * @throws IllegalArgumentException if there is no model of that name, or more than one and no name is given
+ * @throws SatchelException.StorageFull if the unpacked model does not fit
+ * @throws SatchelException.BundleCorrupt if a file is damaged
+ * @throws SatchelException.Unavailable if this device, or this version of the library, can't run the model
+ * @throws SatchelException.RuntimeFailure if the runtime can't load the program
+ */
+@OptIn(InternalSatchelApi::class)
+public suspend fun SatchelModel.Companion.load(
+    context: Context,
+    name: String? = null,
+    threads: Int = 0,
+): SatchelModel {
+    val installer = BundleInstaller(File(context.noBackupFilesDir, FOLDER))
+    val assets = context.assets
+    val (chosen, directory) = withContext(Dispatchers.IO) {
+        val chosen = chooseModel(assets.list(FOLDER).orEmpty().toList(), name)
+        chosen to installer.install(chosen, { file -> assets.open("$FOLDER/$chosen/$file") }) { ensureActive() }
+    }
+    val model = SatchelModel.load(directory, threads)
+    try {
+        withContext(Dispatchers.IO) { installer.removeOthers(chosen, directory) }
+    } catch (e: CancellationException) {
+        model.close() // nobody will get it
+        throw e
+    }
+    return model
+}
+
+private fun chooseModel(present: List<String>, name: String?): String {
+    if (name != null) {
+        require(name in present) { "The app has no model '$name'; it has ${present.joinToString().ifEmpty { "none" }}" }
+        return name
+    }
+    require(present.isNotEmpty()) { "The app has no model: add a model library to its dependencies" }
+    require(present.size == 1) { "The app has several models: name one of ${present.joinToString()}" }
+    return present.single()
+}

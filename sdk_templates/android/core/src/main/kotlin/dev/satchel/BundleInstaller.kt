@@ -1,0 +1,81 @@
+package dev.satchel
+
+import java.io.File
+import java.io.IOException
+import java.io.InputStream
+
+/**
+ * Unpacks a bundle into files, once: an app's assets can't be mapped into memory.
+ *
+ * A bundle lies under a name made of its content, so a new version never touches the files of the one in use. It is
+ * written to a temporary folder, verified while it is copied, and renamed: a folder with a final name is complete.
+ */
+@InternalSatchelApi
+public class BundleInstaller(
+    private val root: File,
+    private val freeBytes: () -> Long = root::getUsableSpace,
+) {
+    /**
+     * The folder of the bundle [name], unpacked if it is not there yet.
+     *
+     * @param open opens a file of the bundle by its name
+     * @param onProgress called between parts of a file; may throw to stop, and nothing is left behind then
+     * @throws SatchelException.BundleCorrupt if a file differs from the manifest
+     * @throws SatchelException.StorageFull if the bundle does not fit
+     * @throws IOException if the files can't be read or written
+     */
+    public fun install(name: String, open: (String) -> InputStream, onProgress: () -> Unit): File {
+        val text = open(Manifest.FILE).use { it.readBytes() }
+        val manifest = Manifest.parse(text.decodeToString())
+        val target = File(root, folderName(name, manifest))
+        synchronized(LOCK) {
+            if (target.isDirectory) return target
+            removeUnfinished()
+            val required = Bundle.installedArtifacts(manifest).sumOf { it.bytes } + text.size
+            val available = freeBytes()
+            if (available < required) throw SatchelException.StorageFull(required, available)
+            val temporary = File(root, target.name + UNFINISHED)
+            try {
+                if (!temporary.mkdirs()) throw IOException("Can't create the folder $temporary")
+                for (artifact in Bundle.installedArtifacts(manifest)) {
+                    File(temporary, artifact.file).outputStream().use { output ->
+                        open(artifact.file).use { input -> copyVerified(input, output, artifact, onProgress) }
+                        output.fd.sync()
+                    }
+                }
+                File(temporary, Manifest.FILE).writeBytes(text)
+                if (!temporary.renameTo(target)) throw IOException("Can't rename $temporary to $target")
+            } finally {
+                temporary.deleteRecursively() // nothing is there under this name after the rename
+            }
+        }
+        return target
+    }
+
+    /** Removes other versions of the bundle [name]. Call it when the folder [current] has opened. */
+    public fun removeOthers(name: String, current: File) {
+        synchronized(LOCK) {
+            root.listFiles { file -> file.name.startsWith("$name$SEPARATOR") && file.name != current.name }
+                ?.forEach { it.deleteRecursively() }
+        }
+    }
+
+    private fun removeUnfinished() {
+        root.listFiles { file -> file.name.endsWith(UNFINISHED) }?.forEach { it.deleteRecursively() }
+    }
+
+    private fun folderName(name: String, manifest: Manifest): String {
+        val content = Bundle.installedArtifacts(manifest).joinToString("") { it.role + it.sha256 }
+        val digest = java.security.MessageDigest.getInstance("SHA-256").digest(content.encodeToByteArray())
+        return name + SEPARATOR + digest.take(VERSION_BYTES).joinToString("") { "%02x".format(it) }
+    }
+
+    private companion object {
+        const val SEPARATOR = "@"
+        const val UNFINISHED = ".unfinished"
+        const val VERSION_BYTES = 8
+
+        /** Two loads in one process must not unpack into the same folder. */
+        val LOCK = Any()
+    }
+}
