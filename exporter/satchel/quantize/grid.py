@@ -102,16 +102,17 @@ class _Best:
 
     def __init__(self, blocks: Floats) -> None:
         self._blocks = blocks
-        self._error = np.full(blocks.shape[:-1], np.inf, dtype=np.float32)
-        self.codes = np.zeros_like(blocks)
-        self.scale = np.ones(blocks.shape[:-1], dtype=np.float32)
-        self.offset = np.zeros(blocks.shape[:-1], dtype=np.float32)
+        # NaN stands for "none yet": the first candidate is kept even where its squared error overflows.
+        self._error = np.full(blocks.shape[:-1], np.nan, dtype=np.float32)
+        self.codes = np.empty_like(blocks)
+        self.scale = np.empty(blocks.shape[:-1], dtype=np.float32)
+        self.offset = np.empty(blocks.shape[:-1], dtype=np.float32)
 
     def offer(self, codes: Floats, scale: Floats, offset: Floats) -> None:
         residual = self._blocks - scale[..., None] * codes
         residual -= offset[..., None]
         error = np.einsum("...i,...i->...", residual, residual)
-        better = error < self._error
+        better = (error < self._error) | np.isnan(self._error)
         self._error[better] = error[better]
         self.codes[better] = codes[better]
         self.scale[better] = scale[better]
