@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from gguf import GGMLQuantizationType as Type
 from numpy.typing import NDArray
+from tokenizers.pre_tokenizers import ByteLevel
 
 MakeGguf = Callable[..., Path]
 
@@ -122,7 +123,7 @@ def make_gguf(tmp_path: Path, tiny_config: dict[str, Any], tiny_arrays: dict[str
 
 
 def _metadata(config: Mapping[str, Any]) -> dict[str, Any]:
-    tokens = [chr(0x100 + i) for i in range(257)] + ["<|end|>", "<|stop|>"]
+    tokens = [*sorted(ByteLevel.alphabet()), "ab", "<|end|>", "<|stop|>"]
     return {
         "general.license": "apache-2.0",
         "llama.block_count": config["num_hidden_layers"],
@@ -138,5 +139,6 @@ def _metadata(config: Mapping[str, Any]) -> dict[str, Any]:
         "tokenizer.ggml.pre": "smollm",
         "tokenizer.ggml.tokens": tokens,
         "tokenizer.ggml.token_type": [1] * 257 + [3, 3],
+        "tokenizer.ggml.merges": ["a b"],
         "tokenizer.ggml.eos_token_id": 257,
     }

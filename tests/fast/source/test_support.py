@@ -1,0 +1,167 @@
+"""Every refusal before slow work: exit code 4, one sentence that names the cause and the way out."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from satchel.cache import Cache
+from satchel.errors import (
+    BadWeightsError,
+    ContextLengthError,
+    ModelError,
+    ModelNotFoundError,
+    TokenizerError,
+    UnsafeModelError,
+    UnsupportedModelError,
+)
+from satchel.source.resolve import open_model
+from satchel.source.support import check_context_length
+from satchel.tools import Tools
+
+MakeDirectory = Callable[..., Path]
+Arrays = dict[str, NDArray[np.float32]]
+Q = "model.layers.1.self_attn.q_proj.weight"
+
+
+def _open(folder: Path, cache: Cache) -> Any:
+    return open_model(str(folder), cache, Tools({}))
+
+
+def test_a_good_directory_opens(make_directory: MakeDirectory, cache: Cache) -> None:
+    assert _open(make_directory(), cache).model_id == "tiny"
+
+
+def test_a_good_gguf_file_opens(make_gguf: Callable[..., Path], cache: Cache) -> None:
+    assert _open(make_gguf(), cache).model_id == "tiny-model"
+
+
+@pytest.mark.parametrize(
+    ("config", "error", "message"),
+    [
+        ({"auto_map": {"AutoModelForCausalLM": "modeling.Mine"}}, UnsafeModelError, "never runs a model's code"),
+        ({"architectures": ["MixtralForCausalLM"]}, UnsupportedModelError, "MixtralForCausalLM.*LlamaForCausalLM"),
+        ({"architectures": None}, UnsupportedModelError, "None"),
+        ({"model_type": "mamba"}, UnsupportedModelError, "model_type mamba"),
+        ({"attn_logit_softcapping": 50.0}, UnsupportedModelError, "caps the logits inside attention"),
+        ({"num_local_experts": 8}, UnsupportedModelError, "mixture of experts"),
+        ({"quantization_config": {"quant_method": "gptq"}}, UnsupportedModelError, "already quantized"),
+        ({"rope_scaling": {"type": "dynamic", "factor": 2.0}}, UnsupportedModelError, "'dynamic'"),
+        (
+            {"rope_parameters": {"full_attention": {"rope_type": "longrope"}, "sliding_attention": {}}},
+            UnsupportedModelError,
+            "'longrope'",
+        ),
+    ],
+)
+def test_configs_that_cannot_be_lowered(
+    make_directory: MakeDirectory, cache: Cache, config: dict[str, Any], error: type[ModelError], message: str
+) -> None:
+    with pytest.raises(error, match=message) as refusal:
+        _open(make_directory(config=config), cache)
+    assert refusal.value.exit_code == 4
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"rope_scaling": {"rope_type": "llama3", "factor": 8.0}},
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}},
+        {"attn_logit_softcapping": None, "num_experts": 0},
+        {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3"},
+    ],
+)
+def test_configs_that_can(make_directory: MakeDirectory, cache: Cache, config: dict[str, Any]) -> None:
+    assert _open(make_directory(config=config), cache).model_id == "tiny"
+
+
+def _missing(arrays: Arrays) -> None:
+    del arrays[Q]
+
+
+def _missing_layer(arrays: Arrays) -> None:
+    for name in [name for name in arrays if name.startswith("model.layers.1.")]:
+        del arrays[name]
+
+
+def _missing_embedding(arrays: Arrays) -> None:
+    del arrays["model.embed_tokens.weight"]
+
+
+def _surplus_layer(arrays: Arrays) -> None:
+    arrays["model.layers.2.mlp.up_proj.weight"] = arrays["model.layers.1.mlp.up_proj.weight"]
+
+
+def _wrong_shape(arrays: Arrays) -> None:
+    arrays[Q] = arrays[Q][:32]
+
+
+def _stranger(arrays: Arrays) -> None:
+    arrays["vision_tower.weight"] = arrays[Q]
+
+
+def _short_embedding(arrays: Arrays) -> None:
+    arrays["model.embed_tokens.weight"] = arrays["model.embed_tokens.weight"][:-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_missing, r"layer 1 of 2 lacks self_attn\.q_proj\.weight"),
+        (_missing_layer, "layer 1 of 2 lacks"),
+        (_missing_embedding, r"no tensor model\.embed_tokens\.weight"),
+        (_surplus_layer, "weights of layer 2, but config.json has only 2"),
+        (_wrong_shape, rf"{Q} has the shape \[32, 64\], but config\.json makes it \[64, 64\]"),
+        (_stranger, r"vision_tower\.weight belongs to no part"),
+        (_short_embedding, r"embed_tokens\.weight has the shape \[299, 64\]"),
+    ],
+)
+def test_tensors_that_do_not_fit_the_config(
+    make_directory: MakeDirectory,
+    cache: Cache,
+    tiny_arrays: Arrays,
+    change: Callable[[Arrays], None],
+    message: str,
+) -> None:
+    change(tiny_arrays)
+    with pytest.raises(BadWeightsError, match=message):
+        _open(make_directory(), cache)
+
+
+def test_an_untied_model_needs_a_head(make_directory: MakeDirectory, cache: Cache) -> None:
+    with pytest.raises(BadWeightsError, match=r"no tensor lm_head\.weight"):
+        _open(make_directory(config={"tie_word_embeddings": False}), cache)
+
+
+def test_a_vocabulary_larger_than_the_embedding(
+    make_directory: MakeDirectory, cache: Cache, tiny_arrays: Arrays
+) -> None:
+    tiny_arrays["model.embed_tokens.weight"] = tiny_arrays["model.embed_tokens.weight"][:258]
+    with pytest.raises(TokenizerError, match="token id 258, but the embedding has only 258 rows"):
+        _open(make_directory(config={"vocab_size": 258}), cache)
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"model": {"vocab": []}}', '{"model": {"vocab": {"a": 0}}, "added_tokens": [3]}']
+)
+def test_a_damaged_tokenizer(make_directory: MakeDirectory, cache: Cache, text: str) -> None:
+    folder = make_directory()
+    (folder / "tokenizer.json").write_text(text)
+    with pytest.raises(TokenizerError, match=r"tokenizer\.json can't be read"):
+        _open(folder, cache)
+
+
+def test_a_context_longer_than_the_models(make_directory: MakeDirectory, cache: Cache) -> None:
+    checkpoint = _open(make_directory(), cache)
+    check_context_length(checkpoint, 256)
+    with pytest.raises(ContextLengthError, match="--context 256 or less"):
+        check_context_length(checkpoint, 257)
+
+
+@pytest.mark.parametrize("model", ["smolm2", "missing.gguf", "/no/such/folder", "a/b/c"])
+def test_an_unknown_model_says_what_a_model_can_be(cache: Cache, model: str) -> None:
+    with pytest.raises(ModelNotFoundError, match=r"smollm2-135m-instruct.*directory.*hub id.*\.gguf"):
+        open_model(model, cache, Tools({}))
