@@ -3,6 +3,7 @@
 # make check     formatting, lint, types, import rules, documents
 # make verify    the long proofs
 # make docs      rewrite the generated documents
+# make venv      only the environment, with what building and validating need
 # make clean     remove what was built here (not the environment, not the cache)
 
 MODEL ?= smollm2-135m-instruct
@@ -17,7 +18,7 @@ TORCH_PIN := $(shell sed -n 's/^torch==\([^ ]*\).*/\1/p' requirements/torch.txt)
 # Every lock is complete, so nothing is left to resolve. Byte code is written when a module is first imported.
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --no-build-isolation
 
-.PHONY: android test test-python test-kotlin check docs verify clean
+.PHONY: android test test-python test-kotlin check docs verify venv clean
 .DELETE_ON_ERROR:
 
 android: | need-maven $(VENV)/.product
@@ -44,6 +45,8 @@ check: | $(VENV)/.dev
 
 docs: | $(VENV)/.dev
 	$(PY) scripts/cli_docs.py
+
+venv: | $(VENV)/.product
 
 clean:
 	rm -rf $(OUT) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -10,9 +10,9 @@ from pathlib import Path
 from satchel.cache import Cache
 from satchel.errors import SatchelError, ToolMissingError
 from satchel.tools import Tools
+from satchel.versions import pinned
 
 DISK_NEEDED = 3 * 10**9  # bytes: skeleton, float reference, bundle and libraries of the default model
-PYTHON_PACKAGES = ("torch", "executorch", "torchao", "transformers")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def examine(tools: Tools | None = None, cache: Cache | None = None) -> list[Chec
     python = ".".join(map(str, sys.version_info[:3]))
     return [
         Check("Python", python, "everything"),
-        *(_package(name) for name in PYTHON_PACKAGES),
+        *(_package(name, version) for name, version in pinned("executorch").items()),
         _tool("Java", "the Android libraries", lambda: tools.java.version),
         _tool("Maven", "the Android libraries", lambda: str(tools.maven)),
         _tool("C++ compiler", "validate --target jvm", lambda: str(tools.cxx)),
@@ -56,18 +56,18 @@ def require(checks: Sequence[Check]) -> None:
         )
 
 
-def _package(name: str) -> Check:
+def _package(name: str, wanted: str) -> Check:
+    """A package that lowering pins; another version counts as missing."""
     try:
         found = metadata.version(name)
     except metadata.PackageNotFoundError:
         found = ""
-    lock = "torch" if name == "torch" else "executorch"
+    right = found.split("+")[0] == wanted  # a CPU build of torch is the same version
     return Check(
-        name,
-        found,
+        f"{name} {wanted}",
+        found if right else "",
         "lowering and validating",
-        f"The Python package {name} is missing. Install it from the checkout: "
-        f"{sys.executable} -m pip install --require-hashes -r requirements/{lock}.txt",
+        f"{name} {wanted} is needed, and {found or 'none'} is installed. Install the locked requirements: make venv",
     )
 
 
