@@ -29,19 +29,21 @@ _SCRIPTS = (
 _PIECES = (
     "'s", "'S", "'ll", "'re", "'ve", "'d", "'m", "'t", "''", "don't", "I'm ", " the", "hello", " World", "\n", "\n\n",
     "\r\n", "\t", "  ", "   ", " \n ", "\u00a0", "\u3000", "\u2028", "\u200d", "\ufe0f", "\ufffd", "\x00", "\x7f",
-    "\x85", "0", "123", " 42", "3.14", "\u00b2", "\u00bd", "\u2167", "\u0663", "\U0001f468\u200d\U0001f469\u200d\U0001f467",
+    "\x85", "0", "123", " 42", "3.14", "\u00b2", "\u00bd", "\u2167", "\u0663",
+    "\U0001f468\u200d\U0001f469\u200d\U0001f467",
     "\U0001f1e9\U0001f1ea", "e\u0301", "\u00e9", "...", " --", "!?", "{{ x }}", "{% if %}", "def f(x):\n    return x\n",
-    "<|", "|>", "im_start", "aaaaaaaa", "\u4f60\u597d", " \u043f\u0440\u0438\u0432\u0435\u0442", "\u0645\u0631\u062d\u0628\u0627",
+    "<|", "|>", "im_start", "aaaaaaaa", "\u4f60\u597d", " \u043f\u0440\u0438",
+    "\u0645\u0631\u062d\u0628\u0627",
 )  # fmt: skip
 
 
 def random_texts(count: int, seed: int, specials: Sequence[str]) -> Iterator[str]:
-    """`count` texts of 0 to about 60 characters, without surrogates; `specials` are sprinkled in, whole and broken."""
+    """`count` texts of 0 to about 80 characters, without surrogates; `specials` are sprinkled in, whole and broken."""
     source = random.Random(seed)
     for _ in range(count):
         script = source.choice(_SCRIPTS)
         parts = []
-        for _ in range(source.randrange(9)):
+        for _ in range(source.randrange(14)):
             kind = source.random()
             if kind < 0.35:
                 parts.append(source.choice(_PIECES))

@@ -14,7 +14,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from satchel.errors import PromptTemplateError
 from satchel.reference.prompt import ROLES, Turn
 
-# Two moments that differ in every field a date can show: a template whose plain turns differ between them uses the date.
+# Two moments that differ in every field of a date: a template whose plain turns differ between them writes the date.
 _MOMENTS = (datetime(2001, 2, 3, 4, 5, 6), datetime(2032, 11, 25, 17, 38, 49))
 
 _PLAIN_VARIABLES = {"messages", "add_generation_prompt", "bos_token", "eos_token", "pad_token", "unk_token"}
@@ -69,7 +69,8 @@ class ChatTemplate:
         """What the template handles beyond role and content of plain turns, sorted: variables, fields and roles."""
         tree = self._environment.parse(self._source)
         found = meta.find_undeclared_variables(tree) - _PLAIN_VARIABLES - set(self._environment.globals)
-        for node in tree.find_all((nodes.Getitem, nodes.Getattr)):
+        reads: list[nodes.Getitem | nodes.Getattr] = [*tree.find_all(nodes.Getitem), *tree.find_all(nodes.Getattr)]
+        for node in reads:
             name = _field_of_message(node)
             if name is not None and name not in _PLAIN_FIELDS:
                 found.add(f"message.{name}")
@@ -88,8 +89,8 @@ def _field_of_message(node: nodes.Getitem | nodes.Getattr) -> str | None:
         return None
     if isinstance(node, nodes.Getattr):
         return node.attr
-    is_text = isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, str)
-    return node.arg.value if is_text else None
+    key = node.arg.value if isinstance(node.arg, nodes.Const) else None
+    return key if isinstance(key, str) else None
 
 
 def _reads_role(node: nodes.Node) -> bool:

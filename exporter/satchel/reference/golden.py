@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from satchel.errors import InternalError
 from satchel.reference.prompt import PromptProgram, Turn
-from satchel.reference.sampler import Sampler, SamplerOptions
+from satchel.reference.sampler import Sampler
 from satchel.reference.tokenizer import Tokenizer
 
 SCHEMA_VERSION = 1
@@ -35,7 +35,8 @@ _TEXTS = (
     "na\u00efve caf\u00e9 cafe\u0301 \u1e9e \ufb01",
     "\u041f\u0440\u0438\u0432\u0435\u0442 \u03ba\u03cc\u03c3\u03bc\u03b5",
     "\u4f60\u597d\uff0c\u4e16\u754c\u3002\u65e5\u672c\u8a9e\u306e\u6587 \ud55c\uad6d\uc5b4",
-    "\u0645\u0631\u062d\u0628\u0627 \u05e9\u05dc\u05d5\u05dd \u0928\u092e\u0938\u094d\u0924\u0947 \u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35",
+    "\u0645\u0631\u062d\u0628\u0627 \u05e9\u05dc\u05d5\u05dd",
+    "\u0928\u092e\u0938\u094d\u0924\u0947 \u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35",
     "\U0001f600\U0001f468\u200d\U0001f469\u200d\U0001f467\U0001f1e9\U0001f1ea\u2764\ufe0f\U0001f44d\U0001f3fd",
     "\u00a0no\u202fbreak\u3000wide\u2028line\u0085next\u200bzero\ufeff",
     "\x00\x01\x04\x06\x13\x14\x16\x1d\x1f\x7f",
@@ -76,7 +77,7 @@ class TeacherForced:
     """What the float reference says of a text.
 
     ids [N]: fed one after another from position 0. log_probabilities [N - 1]: natural logarithm of the probability that
-    the reference gives to id i + 1 after ids 0..i. tolerance: how far the mean of a device's own may be from their mean.
+    the reference gives to id i + 1 after ids 0..i. tolerance: how far the mean of a device's own may be from theirs.
     """
 
     ids: Sequence[int]
@@ -113,7 +114,9 @@ def _encode_vectors(tokenizer_json: str, tokenizer: Tokenizer) -> list[dict[str,
             judge.encode_special_tokens = not special
             ids = list(judge.encode(text, add_special_tokens=False).ids)
             if tokenizer.encode(text, special) != ids:
-                raise InternalError(f"the reference tokenizer encodes {text!r} (special={special}) unlike Hugging Face's")
+                raise InternalError(
+                    f"the reference tokenizer encodes {text!r} (special={special}) unlike Hugging Face's"
+                )
             vectors.append({"text": text, "special": special, "ids": ids})
     return vectors
 
@@ -132,7 +135,9 @@ def _decode_vectors(tokenizer_json: str, tokenizer: Tokenizer) -> list[dict[str,
         for skip in (True, False):
             text = judge.decode(ids, skip_special_tokens=skip)
             if tokenizer.decode(ids, skip) != text:
-                raise InternalError(f"the reference tokenizer decodes {ids} (skip_special={skip}) unlike Hugging Face's")
+                raise InternalError(
+                    f"the reference tokenizer decodes {ids} (skip_special={skip}) unlike Hugging Face's"
+                )
             vectors.append({"ids": ids, "skip_special": skip, "text": text})
     return vectors
 
@@ -157,7 +162,7 @@ def sampler_vectors() -> list[dict[str, Any]]:
     """Draws from small rows of logits: options and the ids that one sampler draws one after another."""
     vectors = []
     for logits, temperature, seed in _DRAWS:
-        sampler = Sampler(SamplerOptions(temperature, seed))
+        sampler = Sampler(temperature, seed)
         row = np.array(logits, dtype=np.float32)
         ids = [sampler.sample(row) for _ in range(_DRAWS_EACH)]
         vectors.append({"logits": list(logits), "temperature": temperature, "seed": seed, "ids": ids})

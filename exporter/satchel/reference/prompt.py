@@ -143,9 +143,13 @@ class PromptProgram:
             return cls(
                 kind="chat",
                 roles={
-                    role: RoleForm(tuple(content["roles"][role]["before"]), tuple(content["roles"][role]["after"]),
-                                   bool(content["roles"][role]["trim"]))
-                    for role in ROLES if role in content["roles"]
+                    role: RoleForm(
+                        tuple(content["roles"][role]["before"]),
+                        tuple(content["roles"][role]["after"]),
+                        bool(content["roles"][role]["trim"]),
+                    )
+                    for role in ROLES
+                    if role in content["roles"]
                 },
                 prefix=tuple(content["prefix"]),
                 default_system=tuple(content["default_system"]),

@@ -37,6 +37,8 @@ _CONTENTS = (
 # u, a, s: turns of user, assistant, system. A chat session makes those of the first line; anybody can make the others.
 _SHAPES = ("u", "su", "ua", "sua", "uau", "suau", "uauau", "suauau")
 _ODD_SHAPES = ("s", "a", "uu", "suu", "au", "uaa", "us", "uas", "uasu", "ssu", "sa")
+_BY_PLACE = "turns are written differently by their place (the first, between others, the last)"
+
 _ROLE_OF_LETTER = {"s": "system", "u": "user", "a": "assistant"}
 
 
@@ -51,7 +53,10 @@ def compile_prompt(
         return PromptProgram("raw")
     template = ChatTemplate(chat_template, {"bos_token": bos_token, "eos_token": eos_token})
     _refuse_dates(template)
-    loosest = _infer(template, tokenizer)
+    try:
+        loosest = _infer(template, tokenizer)
+    except TemplateError as error:
+        raise PromptTemplateError(f"the chat template refuses plain turns: {error}") from error
     candidates: list[tuple[Literal["any", "first"], Literal["any", "alternating"]]]
     candidates = [("any", "any"), ("first", "any"), ("first", "alternating")]
     for system, order in candidates:
@@ -72,10 +77,10 @@ def _infer(template: ChatTemplate, tokenizer: Tokenizer) -> PromptProgram:
     again = _around(template, ["user", "assistant", "again"])
 
     user_after = user[-1]
-    assistant_before = _without_prefix(answered[1], user_after, "a user turn ends differently when it is the last one")
+    assistant_before = _without_prefix(answered[1], user_after, _BY_PLACE)
     assistant_after = answered[-1]
-    user_before = _without_prefix(again[2], assistant_after, "an assistant turn ends differently when it is the last one")
-    head = _without_suffix(user[0], user_before, "the first user turn begins differently from later ones")
+    user_before = _without_prefix(again[2], assistant_after, _BY_PLACE)
+    head = _without_suffix(user[0], user_before, _BY_PLACE)
 
     texts = {"user": (user_before, user_after), "assistant": (assistant_before, assistant_after)}
     prefix, default_system = head, ""

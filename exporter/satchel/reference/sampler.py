@@ -5,7 +5,6 @@ device gives the same bits: no sums but the running one, no exp, no fused multip
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,26 +52,21 @@ class Xoshiro256:
         return (self.next() >> 11) * 2.0**-53
 
 
-@dataclass(frozen=True)
-class SamplerOptions:
-    """temperature: 0 (greedy) to 100. seed: a signed 64-bit number. Raises UsageError outside these ranges."""
-
-    temperature: float = 0.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.temperature <= MAX_TEMPERATURE:
-            raise UsageError(f"temperature is {self.temperature}; it must be 0 (greedy) to {MAX_TEMPERATURE:g}")
-        if not -(1 << 63) <= self.seed < 1 << 63:
-            raise UsageError(f"seed is {self.seed}; it must fit 64 bits with sign, -2^63 to 2^63 - 1")
+def check_sampling(temperature: float, seed: int) -> None:
+    """Raises UsageError unless temperature is 0 (greedy) to 100 and seed a signed 64-bit number."""
+    if not 0.0 <= temperature <= MAX_TEMPERATURE:
+        raise UsageError(f"temperature is {temperature}; it must be 0 (greedy) to {MAX_TEMPERATURE:g}")
+    if not -(1 << 63) <= seed < 1 << 63:
+        raise UsageError(f"seed is {seed}; it must fit 64 bits with sign, -2^63 to 2^63 - 1")
 
 
 class Sampler:
     """One generation's sampler: it owns the random generator."""
 
-    def __init__(self, options: SamplerOptions) -> None:
-        self._temperature = options.temperature
-        self._generator = Xoshiro256(options.seed)
+    def __init__(self, temperature: float = 0.0, seed: int = 0) -> None:
+        check_sampling(temperature, seed)
+        self._temperature = temperature
+        self._generator = Xoshiro256(seed)
 
     def sample(self, logits: NDArray[np.float32]) -> int:
         """The next id from logits float32 [vocabulary]. Raises LogitsError if no token can be drawn from them."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from satchel.errors import ContextLengthError, UsageError
-from satchel.reference.sampler import Sampler, SamplerOptions
+from satchel.reference.sampler import Sampler, check_sampling
 from satchel.reference.stream import TextStream
 from satchel.reference.tokenizer import Tokenizer
 from satchel.runtimes.engine import Engine
@@ -27,14 +27,16 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True)
 class GenerateOptions:
-    """max_new_tokens: at least 1. sampling: temperature and seed. Raises UsageError outside the ranges."""
+    """max_new_tokens: at least 1. temperature: 0 (greedy) to 100. Raises UsageError outside the ranges."""
 
     max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS
-    sampling: SamplerOptions = SamplerOptions()
+    temperature: float = 0.0
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
             raise UsageError(f"max_new_tokens is {self.max_new_tokens}; it must be at least 1")
+        check_sampling(self.temperature, self.seed)
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def _generate(
     clock: Callable[[], float],
 ) -> Iterator[TextChunk]:
     started = clock()
-    sampler = Sampler(options.sampling)
+    sampler = Sampler(options.temperature, options.seed)
     stream = TextStream(tokenizer)
     logits = _prefill(engine, prompt_ids)
     prefilled = clock()

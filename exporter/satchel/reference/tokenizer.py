@@ -57,7 +57,9 @@ class Tokenizer:
         sections = unpack_sections(data)
         model, decoder, self.vocab_size = struct.unpack_from("<III", sections[Section.MODEL])
         if model != Model.BYTE_BPE or decoder != Decoder.BYTES:
-            raise BundleError(f"tokenizer.bin has model {model} and decoder {decoder}, which this Satchel does not know")
+            raise BundleError(
+                f"tokenizer.bin has model {model} and decoder {decoder}, which this Satchel does not know"
+            )
         self._flags = bytes(sections[Section.TOKEN_FLAGS])
         self._offsets = np.frombuffer(sections[Section.TOKEN_OFFSETS], "<u4").tolist()
         self._bytes = bytes(sections[Section.TOKEN_BYTES])
@@ -73,7 +75,7 @@ class Tokenizer:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Tokenizer":
-        """Reads the bytes of a `tokenizer.bin`. Raises BundleError if they are none, cut short or of another version."""
+        """Reads a `tokenizer.bin`. Raises BundleError if it is none, cut short or of another version."""
         return cls(data)
 
     # --- text to ids --------------------------------------------------------------------------------------------
@@ -98,7 +100,9 @@ class Tokenizer:
         """A text cut at its special tokens, taken as written: the tokens and the texts between them."""
         parts: list[str | AddedToken] = [text] if text else []
         for matcher in (self._first_pass, self._second_pass):
-            parts = [piece for part in parts for piece in (matcher.cut_special(part) if isinstance(part, str) else [part])]
+            parts = [
+                piece for part in parts for piece in (matcher.cut_special(part) if isinstance(part, str) else [part])
+            ]
         return parts
 
     def _split_added(self, text: str, matcher: "_Matcher", special: bool) -> Iterator[str | int]:

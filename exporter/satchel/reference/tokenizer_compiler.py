@@ -52,6 +52,7 @@ def compile_tokenizer(tokenizer_json: str) -> bytes:
 
     token_flags, token_offsets, token_bytes = _token_table(vocabulary, added)
     merge_rows, merges = _merge_table(model, vocabulary, len(token_flags))
+    _require_ids_as_loaded(tokenizer_json, added)
     classes = character_classes()
     starts, bits = class_ranges(classes)
     added_records, added_bytes = _added_table(added)
@@ -123,6 +124,25 @@ def _require_byte_bpe(model: Json) -> None:
     ids = list(vocabulary.values())
     if len(set(ids)) != len(ids) or min(ids) < 0:
         raise TokenizerError("tokenizer.json gives one id to several tokens, or a negative id; fetch the model again")
+
+
+def _require_ids_as_loaded(tokenizer_json: str, added: Sequence[Json]) -> None:
+    """Hugging Face's loader gives an added token an id of its own choice if the vocabulary before it has holes."""
+    from tokenizers import Tokenizer
+
+    try:
+        loaded = Tokenizer.from_str(tokenizer_json)
+    except Exception as error:  # the library raises plain Exception
+        raise TokenizerError(
+            f"Hugging Face's tokenizers refuse tokenizer.json: {error}; fetch the model again"
+        ) from error
+    for token in added:
+        actual = loaded.token_to_id(token["content"])
+        if actual != token["id"]:
+            raise TokenizerError(
+                f"the added token {token['content']!r} has id {token['id']} in tokenizer.json and {actual} in "
+                "Hugging Face's tokenizers, which close the holes of a vocabulary; fix added_tokens in the model"
+            )
 
 
 def _kind(component: Json) -> str:
@@ -225,7 +245,9 @@ def _added_tokens(definition: Json, vocabulary: Mapping[str, int]) -> list[Json]
         if content in contents or taken.setdefault(token_id, content) != content:
             raise TokenizerError(f"the added token {content!r} (id {token_id}) clashes with another token")
         if vocabulary.get(content, token_id) != token_id:
-            raise TokenizerError(f"the added token {content!r} has id {token_id} and, in the model, {vocabulary[content]}")
+            raise TokenizerError(
+                f"the added token {content!r} has id {token_id} and, in the model, {vocabulary[content]}"
+            )
         contents.add(content)
     return sorted(added, key=lambda token: int(token["id"]))
 

@@ -100,17 +100,23 @@ def pack_sections(sections: Sequence[tuple[Section, bytes]]) -> bytes:
 def unpack_sections(data: bytes) -> Mapping[int, memoryview]:
     """Section kind -> its bytes. Raises BundleError if the file is no tokenizer.bin of this version or is cut short."""
     if len(data) < _HEADER.size or data[:8] != MAGIC:
-        raise BundleError("tokenizer.bin does not start with SATCHTOK: not a tokenizer of Satchel; build the bundle again")
+        raise BundleError(
+            "tokenizer.bin does not start with SATCHTOK: not a tokenizer of Satchel; build the bundle again"
+        )
     _, version, count = _HEADER.unpack_from(data)
     if version != VERSION:
-        raise BundleError(f"tokenizer.bin has format version {version}, this Satchel reads {VERSION}; use a matching one")
+        raise BundleError(
+            f"tokenizer.bin has format version {version}, this Satchel reads {VERSION}; use a matching one"
+        )
     if len(data) < _HEADER.size + _ENTRY.size * count:
         raise BundleError("tokenizer.bin is cut short inside its directory; build the bundle again")
     sections = {}
     for index in range(count):
         kind, offset, length = _ENTRY.unpack_from(data, _HEADER.size + _ENTRY.size * index)
         if offset + length > len(data):
-            raise BundleError(f"tokenizer.bin is cut short: section {kind} ends at {offset + length} of {len(data)} bytes")
+            raise BundleError(
+                f"tokenizer.bin is cut short: section {kind} ends at {offset + length} of {len(data)} bytes"
+            )
         sections[kind] = memoryview(data)[offset : offset + length]
     missing = [section.name for section in Section if section not in sections]
     if missing:

@@ -52,7 +52,7 @@ def tokenizer_assets(metadata: Mapping[str, Any]) -> TokenizerAssets:
     if model != "gpt2":
         raise TokenizerError(f"the GGUF tokenizer model {model!r} is not supported; supported: 'gpt2' (byte-level BPE)")
     name = metadata.get("tokenizer.ggml.pre")
-    if name not in PRE_TOKENIZERS:
+    if not isinstance(name, str) or name not in PRE_TOKENIZERS:
         known = ", ".join(map(repr, PRE_TOKENIZERS))
         raise TokenizerError(f"the GGUF pre-tokenizer {name!r} is not supported; supported: {known}")
     for option in ("add_bos_token", "add_eos_token", "add_space_prefix"):
