@@ -6,7 +6,7 @@ Only safetensors are read. A pickle (.bin, .pt, .pth) can run code when it is op
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -106,12 +106,19 @@ def _weight_files(folder: Path) -> list[str]:
         return found
     if found:
         raise CorruptModelError(f"{folder.name} has {len(found)} safetensors files but no {INDEX} that names them.")
-    if pickles := sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES):
+    refuse_pickles(folder.name, [path.name for path in folder.iterdir()])
+    raise ModelNotFoundError(f"{folder.name} has no weights: no model.safetensors and no {INDEX}.")
+
+
+def refuse_pickles(model: str, files: Iterable[str]) -> None:
+    """Raise UnsafeModelError if these file names have pickles but no safetensors."""
+    names = sorted(files)
+    pickles = [name for name in names if Path(name).suffix in _PICKLES]
+    if pickles and not any(name.endswith(".safetensors") for name in names):
         raise UnsafeModelError(
-            f"{folder.name} has its weights only as {pickles[0]}, a pickle, which can run code when it is opened. "
+            f"{model} has its weights only as {pickles[0]}, a pickle, which can run code when it is opened. "
             "Save the model as safetensors (transformers: save_pretrained) on a machine where you trust it."
         )
-    raise ModelNotFoundError(f"{folder.name} has no weights: no model.safetensors and no {INDEX}.")
 
 
 def _weight_map(folder: Path) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from satchel.source.checkpoint import Checkpoint
 from satchel.source.directory import open_directory
 from satchel.source.fetch import fetch
 from satchel.source.gguf import open_gguf
+from satchel.source.hub import open_hub, parse_hub_id
 from satchel.source.support import verify
 from satchel.tools import Tools
 
@@ -22,6 +23,8 @@ def open_model(model: str, cache: Cache, tools: Tools) -> Checkpoint:
         return verify(open_gguf(path))
     if path.is_dir():
         return verify(open_directory(path))
+    if (hub_id := parse_hub_id(model)) is not None:
+        return verify(open_hub(hub_id))
     raise ModelNotFoundError(_what_model_can_be(model))
 
 
