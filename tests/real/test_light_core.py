@@ -1,4 +1,4 @@
-"""The light core without torch: an installed wheel, an environment with requirements/base.txt alone, an empty folder."""
+"""The light core without torch: an installed wheel, an environment with only the base requirements, an empty folder."""
 
 import json
 import os
