@@ -49,7 +49,7 @@ def cli() -> None:
 @click.option("--no-validate", is_flag=True, help="Skip the comparison with the float model (weights are proven).")
 @click.option("--group", default="dev.satchel", show_default=True, help="Maven group of the libraries.")
 @click.option("--namespace", default="dev.satchel", show_default=True, help="Android namespace of the libraries.")
-@click.option("--library-version", default=__version__, show_default=True, help="Maven version of the model library.")
+@click.option("--model-version", default=__version__, show_default=True, help="Maven version of the model library.")
 @json_option
 def build(
     model: str,
@@ -61,7 +61,7 @@ def build(
     no_validate: bool,
     group: str,
     namespace: str,
-    library_version: str,
+    model_version: str,
     json_output: bool,
 ) -> None:
     """Quantize, lower, prove and package MODEL.
@@ -84,7 +84,7 @@ def build(
             validate=not no_validate,
             group=group,
             namespace=namespace,
-            library_version=library_version,
+            model_version=model_version,
         ),
         console,
     )
@@ -93,8 +93,9 @@ def build(
     console.result(result.report)
     if result.failure:
         raise GateFailedError(result.failure)
-    console.block("Paste into settings.gradle.kts:", result.gradle_settings)
-    console.block("and into the app's build.gradle.kts:", result.gradle_dependencies)
+    console.block(
+        "Paste into settings.gradle.kts, and from `dependencies` on into the app's build.gradle.kts:", result.gradle
+    )
 
 
 @cli.command()
@@ -128,10 +129,11 @@ def validate(
     for backend in backends:
         _require_built("--backend", backend, BUILT_BACKENDS)
     console = Console(json_output)
-    from satchel import pipeline
+    from satchel.revalidate import ValidateOptions
+    from satchel.revalidate import validate as validate_bundles
 
-    result = pipeline.validate(
-        pipeline.ValidateOptions(bundle=bundle, backends=backends, texts=texts, model=model, target=target), console
+    result = validate_bundles(
+        ValidateOptions(bundle=bundle, backends=backends, texts=texts, model=model, target=target), console
     )
     console.verdict(result.report)
     console.result(result.report)
@@ -162,10 +164,11 @@ def generate(
     if backend is not None:
         _require_built("--backend", backend, BUILT_BACKENDS)
     console = Console(json_output)
-    from satchel import pipeline
+    from satchel.generation import GenerateRequest
+    from satchel.generation import generate as generate_text
 
-    answer = pipeline.generate(
-        pipeline.GenerateRequest(
+    answer = generate_text(
+        GenerateRequest(
             bundle=bundle,
             prompt=prompt,
             backend=backend,
@@ -204,9 +207,9 @@ def inspect(path: Path, json_output: bool) -> None:
 def quantize(model: str, recipe: str, out: Path, json_output: bool) -> None:
     """Quantize MODEL into DIR without lowering it."""
     console = Console(json_output)
-    from satchel import pipeline
+    from satchel.stages import quantize_to
 
-    summary = pipeline.quantize(model, recipe, out, console)
+    summary = quantize_to(model, recipe, out, console)
     console.table(("", ""), [(name, str(value)) for name, value in summary.items()])
     console.result(summary)
 

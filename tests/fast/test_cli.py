@@ -108,8 +108,7 @@ def build_result(failure: str = "") -> SimpleNamespace:
         report={"passed": not failure, "backends": {}},
         rows=[],
         report_html=Path("build/report.html"),
-        gradle_settings=["repositories {"],
-        gradle_dependencies=['implementation("dev.satchel:tiny-int4:0.1.0")'],
+        gradle=["repositories {", 'implementation("dev.satchel:tiny-int4:0.1.0")'],
         failure=failure,
     )
 
@@ -123,7 +122,7 @@ def test_build_passes_every_option_on(pipeline: SimpleNamespace, capsys: pytest.
 
     pipeline.build = build
     words = (
-        "build m --recipe int8 --context 512 --out here --no-validate --group g.h --namespace n.o --library-version 9.1"
+        "build m --recipe int8 --context 512 --out here --no-validate --group g.h --namespace n.o --model-version 9.1"
     )
     assert main(words.split()) == 0
     assert seen == [
@@ -136,7 +135,7 @@ def test_build_passes_every_option_on(pipeline: SimpleNamespace, capsys: pytest.
             "validate": False,
             "group": "g.h",
             "namespace": "n.o",
-            "library_version": "9.1",
+            "model_version": "9.1",
         }
     ]
     assert 'implementation("dev.satchel:tiny-int4:0.1.0")' in capsys.readouterr().out
