@@ -1,7 +1,7 @@
 """A model on the Hugging Face hub: `organisation/name[@revision]`, fetched by the hub's own client into its own cache.
 
-The client resumes a download that breaks off and knows tokens (HF_TOKEN, `hf auth login`), HF_ENDPOINT and HF_HUB_OFFLINE,
-but checks only sizes. So every file is hashed here against what the hub lists for the commit before anything is read.
+The client resumes a download that breaks off and knows tokens (HF_TOKEN, `hf auth login`), HF_ENDPOINT and
+HF_HUB_OFFLINE, but checks only sizes. So every file is hashed here against what the hub lists for the commit.
 Config and file names are looked at first: a model that can't be used is refused before its weights are downloaded.
 """
 
