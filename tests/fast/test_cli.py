@@ -19,10 +19,8 @@ HEAVY = {"torch", "transformers", "executorch", "torchao", "numpy", "rich", "jin
 
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Stands in for satchel.pipeline: options become plain values, a test puts in the function it needs."""
-    fake = SimpleNamespace(
-        BuildOptions=SimpleNamespace, ValidateOptions=SimpleNamespace, GenerateRequest=SimpleNamespace
-    )
+    """Stands in for satchel.pipeline: options become plain values, a test puts in the `build` it needs."""
+    fake = SimpleNamespace(BuildOptions=SimpleNamespace)
     monkeypatch.setitem(sys.modules, "satchel.pipeline", fake)  # type: ignore[arg-type]
     monkeypatch.setattr(satchel, "pipeline", fake, raising=False)
     return fake
@@ -153,7 +151,7 @@ def test_a_failed_gate_exits_3_and_gives_no_gradle_lines(
 
 
 def test_json_leaves_standard_output_to_one_object(
-    pipeline: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def generate(request: Any, console: Console) -> dict[str, Any]:
         with console.stage("Load") as stage:
@@ -162,7 +160,7 @@ def test_json_leaves_standard_output_to_one_object(
         console.text("is")
         return {"text": "Paris", "ids": [1, 2], "finish_reason": "stop", "stats": {}}
 
-    pipeline.generate = generate
+    monkeypatch.setattr("satchel.generation.generate", generate)
     assert main(["generate", "bundle", "Capital?", "--json"]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["text"] == "Paris"
