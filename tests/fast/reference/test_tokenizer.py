@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import tokenizers
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as HuggingFaceTokenizer
 
@@ -224,3 +225,11 @@ def test_sections_are_aligned_and_the_file_is_reproducible(definition: Definitio
     offsets = [struct.unpack_from("<III", data, 16 + 12 * index)[1] for index in range(count)]
     assert [offset % 8 for offset in offsets] == [0] * count
     assert struct.unpack("<II", unpack_sections(data)[Section.OPS][:8]) == (Op.DIGITS, 1)
+
+
+def test_the_file_says_what_its_tables_were_made_from(definition: Definition) -> None:
+    info = bytes(unpack_sections(compile_tokenizer(json.dumps(definition)))[Section.INFO]).decode()
+    values = dict(line.split("=") for line in info.splitlines())
+    assert values["tokenizers"] == tokenizers.__version__
+    assert float(values["unicode-regex"]) >= 15.0
+    assert float(values["unicode-digits"]) >= 15.0
