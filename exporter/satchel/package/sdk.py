@@ -95,7 +95,6 @@ def maven_command(tools: Tools, project: Path) -> list[str]:
         "-B",
         "-f",
         str(project / "pom.xml"),
-        f"-Dsatchel.version={satchel.__version__}",
         "-Dkotlin.compiler.daemon=false",
         "-DskipTests",
         "package",

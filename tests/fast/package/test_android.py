@@ -160,7 +160,6 @@ def test_maven_is_started_once(tmp_path: Path, make_bundle: MakeBundle, package:
         "-B",
         "-f",
         project,
-        f"-Dsatchel.version={satchel.__version__}",
         "-Dkotlin.compiler.daemon=false",
         "-DskipTests",
         "package",

@@ -1,7 +1,9 @@
 """The SDK's own templates: what libraries.toml says is what the modules compile against."""
 
+import re
 from xml.etree import ElementTree
 
+import satchel
 from satchel.package.render import templates_root
 from satchel.package.sdk import read_index
 
@@ -39,3 +41,9 @@ def test_published_dependencies_have_the_versions_that_were_compiled_against() -
     for name in ours:
         library, _, version = name.rpartition(":")
         assert compiled[library] == version
+
+
+def test_the_sdk_knows_its_own_version() -> None:
+    """A bundle's `requires.sdk` is compared with it on the device."""
+    sources = "".join(path.read_text() for path in (templates_root() / "android" / "core").rglob("src/main/**/*.kt"))
+    assert re.findall(r'SDK_VERSION = "(.*)"', sources) == [satchel.__version__]

@@ -5,6 +5,7 @@ import android.os.Bundle
 import android.widget.TextView
 import dev.satchel.GenerateOptions
 import dev.satchel.SatchelModel
+import dev.satchel.android.load
 import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.Job
