@@ -18,7 +18,13 @@ class TextStream:
 
     def push(self, token: int) -> str:
         """The text that this id completes; often one word, sometimes nothing."""
-        return self._decoder.decode(self._tokenizer.token_bytes(token, skip_special=True))
+        text = self._decoder.decode(self._tokenizer.token_bytes(token, skip_special=True))
+        held_back, _ = self._decoder.getstate()
+        if held_back[:1] == b"\xed" and held_back[1:2] >= b"\xa0":
+            # CPython waits for the third byte of a surrogate, which is no character whatever comes: show it now.
+            self._decoder.reset()
+            text += "\ufffd\ufffd"
+        return text
 
     def finish(self) -> str:
         """What is left at the end: nothing, or U+FFFD for a character that was never completed."""

@@ -162,6 +162,14 @@ def test_deltas_together_are_the_decoded_text(tokenizer: Tokenizer) -> None:
         assert "".join(deltas) + stream.finish() == tokenizer.decode(ids, skip_special=True)
 
 
+def test_a_surrogate_half_is_not_waited_for(tokenizer: Tokenizer) -> None:
+    """CPython's own incremental decoder waits for a third byte; no other platform should have to."""
+    by_byte = {tokenizer.token_bytes(token): token for token in range(256)}
+    stream = TextStream(tokenizer)
+    deltas = [stream.push(by_byte[bytes([byte])]) for byte in (0xED, 0xA0, 0x80, 0xED, 0x9F, 0xBF)]
+    assert deltas == ["", "\ufffd\ufffd", "\ufffd", "", "", "\ud7ff"]
+
+
 def test_a_character_is_held_back_until_it_is_whole(tokenizer: Tokenizer) -> None:
     stream = TextStream(tokenizer)
     emoji = ids_of(tokenizer, "\U0001f600")
