@@ -5,7 +5,7 @@ import kotlinx.coroutines.sync.Mutex
 import kotlinx.coroutines.sync.withLock
 import kotlinx.coroutines.withContext
 import java.util.concurrent.ExecutionException
-import java.util.concurrent.Future
+import java.util.concurrent.FutureTask
 import java.util.concurrent.LinkedBlockingQueue
 import java.util.concurrent.ThreadPoolExecutor
 import java.util.concurrent.TimeUnit
@@ -26,7 +26,7 @@ internal class EngineThread(
     private val generations = Mutex()
 
     @Volatile
-    private var closing: Future<*>? = null
+    private var closing: FutureTask<Unit>? = null
 
     /** Runs [body] while no other generation runs; others wait for their turn. */
     suspend fun <T> exclusively(body: suspend () -> T): T {
@@ -50,7 +50,10 @@ internal class EngineThread(
     /** Lets the running step end, then closes the engine; later steps fail. Idempotent. */
     fun close() {
         val closed = synchronized(this) {
-            closing ?: executor.submit { engine.close() }.also { closing = it }
+            closing ?: FutureTask { engine.close() }.also { task ->
+                closing = task // first, so that no step that comes behind the task finds the engine open
+                executor.execute(task)
+            }
         }
         try {
             closed.get()
