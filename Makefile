@@ -15,6 +15,7 @@ SATCHEL := $(VENV)/bin/satchel
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(shell \
 	$(name) -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $(name))))
 TORCH_PIN := $(shell sed -n 's/^torch==\([^ ]*\).*/\1/p' requirements/torch.txt)
+MVN = JAVA_HOME="$$($(PY) scripts/java_home.py)" mvn --batch-mode --no-transfer-progress
 # Every lock is complete, so nothing is left to resolve. Byte code is written when a module is first imported.
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --no-build-isolation
 
@@ -30,18 +31,18 @@ test-python: | need-maven need-cxx $(VENV)/.dev
 	$(PY) -m pytest tests/fast tests/real
 
 test-kotlin: | need-maven $(VENV)/.product
-	JAVA_HOME="$$($(PY) scripts/java_home.py)" mvn --quiet --batch-mode --file sdk_templates/pom.xml \
-		-Dkotlin.compiler.daemon=false verify
+	$(MVN) --quiet --file sdk_templates/pom.xml -Dkotlin.compiler.daemon=false verify
 
 verify: | need-maven need-cxx $(VENV)/.dev
 	$(PY) -m pytest tests/verify
 
-check: | $(VENV)/.dev
+check: | need-maven $(VENV)/.dev
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports
 	$(PY) scripts/cli_docs.py --check
+	@echo "ktlint"; $(MVN) --file scripts/ktlint.xml validate > $(VENV)/ktlint.txt || { cat $(VENV)/ktlint.txt; exit 1; }
 
 docs: | $(VENV)/.dev
 	$(PY) scripts/cli_docs.py
