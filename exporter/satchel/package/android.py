@@ -30,7 +30,7 @@ SDK_LICENSE = "Apache-2.0"
 _LEFT_OUT = {"tokenizer_json", "slots"}
 
 # Stored, not deflated: deflate takes 2 to 6 % off 4-bit codes for seconds at every build of the library and of the
-# app that unpacks it again (docs/adr has the figures), and an app that stores the program can map it.
+# app that unpacks it again (docs/adr/0002 has the figures), and an app that stores the program can map it.
 _STORED = {"program"}
 
 _SDK_BUDGET = Budget(2_000_000, "an SDK library is code only; a model or a runtime has slipped in")
