@@ -215,7 +215,9 @@ class Console:
         for backend, part in report["backends"].items():
             for name, gate in part["gates"].items():
                 mark = "✓" if gate["passed"] else "✗"
-                rows.append((mark, backend, name, f"{gate['value']:.4g}", f"{gate['limit']:.4g}"))
+                rows.append(
+                    (mark, backend, name, _number(gate["value"], ".4g") or "NaN", _number(gate["limit"], ".4g"))
+                )
         self.table(("", "backend", "gate", "value", "limit"), rows, right=("value", "limit"))
         self.line("passed" if report["passed"] else "FAILED")
 

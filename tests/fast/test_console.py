@@ -56,6 +56,19 @@ def test_beside_a_json_object_everything_goes_to_standard_error() -> None:
     assert row.split() == ["model.pte", "121.8", "MB", "0.0193", "0.921", "abababab"]
 
 
+def test_the_verdict_lists_every_gate_and_ends_in_a_word() -> None:
+    out = io.StringIO()
+    gates = {
+        "kl_mean": {"value": 0.5, "limit": 0.035, "passed": False},
+        "top1": {"value": None, "limit": 0.88, "passed": False},
+    }
+    Console(out=out).verdict({"passed": False, "backends": {"executorch": {"gates": gates}}})
+    words = [line.split() for line in out.getvalue().splitlines()]
+    assert ["✗", "executorch", "kl_mean", "0.5", "0.035"] in words
+    assert ["✗", "executorch", "top1", "NaN", "0.88"] in words
+    assert words[-1] == ["FAILED"]
+
+
 def test_long_lines_to_paste_are_not_wrapped() -> None:
     out = io.StringIO()
     line = "x" * 500
