@@ -85,6 +85,8 @@ def package_android(
     with console.stage("SDK") as stage:
         stage.note("Kotlin libraries, compiled by Maven")
         sdk = compile_sdk(cache, tools, templates)
+        if sdk.reused:
+            stage.reused("Kotlin libraries")
     with console.stage("Package") as stage, assembled_folder(destination) as folder:
         repository = folder / REPOSITORY
         repository.mkdir()

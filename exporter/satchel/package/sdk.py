@@ -53,6 +53,7 @@ class CompiledSdk:
 
     folder: Path
     index: SdkIndex
+    reused: bool  # it was in the cache: neither Maven nor Java was started
 
     def file(self, library: Library, name: str) -> Path:
         return self.folder / library.artifact / name
@@ -84,7 +85,9 @@ def compile_sdk(cache: Cache, tools: Tools, templates: Path | None = None) -> Co
     templates = templates or templates_root()
     index = read_index(templates)
     key = {"templates": tree_hash(templates, INDEX, *index.sources), "satchel": satchel.__version__}
-    return CompiledSdk(cache.get_or_build("sdk", key, lambda folder: _build(folder, templates, index, tools)), index)
+    reused = cache.find("sdk", key) is not None
+    folder = cache.get_or_build("sdk", key, lambda folder: _build(folder, templates, index, tools))
+    return CompiledSdk(folder, index, reused)
 
 
 def maven_command(tools: Tools, project: Path) -> list[str]:
