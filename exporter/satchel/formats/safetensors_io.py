@@ -36,6 +36,7 @@ NUMPY_TYPES: Mapping[str, str] = {
 }
 _OTHER_BITS = {"F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "U16": 16, "U32": 32, "U64": 64, "C64": 64, "F4": 4}
 _MAX_HEADER = 100_000_000  # bytes; the library's own limit
+_PIECE = 1 << 20  # values converted at a time
 
 
 @dataclass(frozen=True)
@@ -49,29 +50,40 @@ class StoredArray:
 
 
 class SafetensorsFile:
-    """A mapped .safetensors file whose header has been checked against the file's length.
+    """A .safetensors file whose header has been checked against the file's length.
 
+    Arrays are read from their position when they are asked for. (Not mapped: every page of a mapped file that was
+    touched counts as this process' memory, so a large file would look like a large process.)
     Raises CorruptModelError if the file is truncated or its header makes no sense.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.arrays = _read_header(path)
-        self._bytes = np.memmap(path, dtype=np.uint8, mode="r") if path.stat().st_size else np.empty(0, np.uint8)
 
-    def mapped(self, name: str) -> NDArray[Any]:
-        """The array as it lies in the file, read-only and not copied; bfloat16 as uint16. Any shape."""
-        try:
-            stored = self.arrays[name]
-        except KeyError:
-            raise BadWeightsError(f"{self.path.name} has no tensor {name}.") from None
-        raw = self._bytes[stored.start : stored.start + stored.size]
-        return np.asarray(raw).view(NUMPY_TYPES[stored.dtype]).reshape(stored.shape)
+    def read(self, name: str) -> NDArray[Any]:
+        """The array in its own type, fresh; bfloat16 as uint16. Any shape."""
+        stored = self._stored(name)
+        return self._values(stored, 0, math.prod(stored.shape)).reshape(stored.shape)
 
     def float32(self, name: str) -> NDArray[np.float32]:
-        """A fresh float32 copy of a floating point array."""
-        values = self.mapped(name)
-        return bfloat16_to_float32(values) if self.arrays[name].dtype == "BF16" else values.astype(np.float32)
+        """A floating point array as float32, fresh: converted piece by piece, so that it is in memory only once."""
+        stored = self._stored(name)
+        out = np.empty(math.prod(stored.shape), dtype=np.float32)
+        for first in range(0, out.size, _PIECE):
+            values = self._values(stored, first, min(_PIECE, out.size - first))
+            out[first : first + _PIECE] = bfloat16_to_float32(values) if stored.dtype == "BF16" else values
+        return out.reshape(stored.shape)
+
+    def _stored(self, name: str) -> StoredArray:
+        try:
+            return self.arrays[name]
+        except KeyError:
+            raise BadWeightsError(f"{self.path.name} has no tensor {name}.") from None
+
+    def _values(self, stored: StoredArray, first: int, count: int) -> NDArray[Any]:
+        dtype = np.dtype(NUMPY_TYPES[stored.dtype])
+        return np.fromfile(self.path, dtype, count, offset=stored.start + first * dtype.itemsize)
 
 
 class SafetensorsWriter(AbstractContextManager["SafetensorsWriter"]):

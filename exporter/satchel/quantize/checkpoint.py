@@ -27,7 +27,7 @@ class QuantizedTensor:
 
 
 class QuantizedCheckpoint(Protocol):
-    """Read-only; tensors come from a mapped file one at a time."""
+    """Read-only; tensors come from a file one at a time."""
 
     @property
     def plan(self) -> QuantPlan: ...

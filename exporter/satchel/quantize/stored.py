@@ -51,10 +51,10 @@ class StoredQuantizedCheckpoint:
         plan = self.plan[name]
         if plan.scheme == "float":
             return QuantizedTensor(plan, values=self._file.float32(f"{name}:values"))
-        codes = self._file.mapped(f"{name}:codes")
+        codes = self._file.read(f"{name}:codes")
         return QuantizedTensor(
             plan,
-            codes=unpack_int4(codes) if plan.scheme == "int4" else codes.copy(),
+            codes=unpack_int4(codes) if plan.scheme == "int4" else codes,
             scale=self._file.float32(f"{name}:scale"),
             offset=self._file.float32(f"{name}:offset") if plan.offset else None,
         )

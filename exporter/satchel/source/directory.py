@@ -1,4 +1,4 @@
-"""A Hugging Face directory as a Checkpoint: safetensors mapped and read one at a time, no torch, no model code.
+"""A Hugging Face directory as a Checkpoint: safetensors read one tensor at a time, no torch, no model code.
 
 Only safetensors are read. A pickle (.bin, .pt, .pth) can run code when it is opened, so it is refused by its name.
 """

@@ -1,4 +1,4 @@
-"""A GGUF file as a Checkpoint: Hugging Face names and layout, one tensor at a time from the mapped file.
+"""A GGUF file as a Checkpoint: Hugging Face names and layout, one tensor at a time from its place in the file.
 
 llama.cpp stores the rows of q and k so that the two halves of each head interleave (its rotary embedding turns
 neighbouring rows); Hugging Face's layout keeps the halves apart. The permutation is undone here, for values and codes.
@@ -40,7 +40,7 @@ _CHUNK_VALUES = 1 << 20  # tensors are dequantized in runs of rows of about this
 
 
 class GgufCheckpoint:
-    """A Checkpoint over a mapped GGUF file. Made by `open_gguf`."""
+    """A Checkpoint over a GGUF file. Made by `open_gguf`."""
 
     def __init__(self, path: Path, header: GgufHeader, model_id: str, source: SourceInfo) -> None:
         self.model_id = model_id
@@ -52,7 +52,7 @@ class GgufCheckpoint:
         self.tensors: Mapping[str, TensorInfo] = {
             name: TensorInfo(name, stored.shape, stored.type.name) for name, stored in self._stored.items()
         }
-        self._bytes = np.memmap(path, dtype=np.uint8, mode="r")
+        self._path = path
 
     @cached_property
     def tokenizer(self) -> TokenizerAssets:
@@ -97,14 +97,15 @@ class GgufCheckpoint:
 
     def _row_chunks(self, stored: GgufTensor) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
         """Runs of whole rows (along the last axis) and their bytes, uint8 [rows, bytes per row]."""
-        raw = self._bytes[stored.start : stored.start + stored.size]
         values_per_row = stored.shape[-1]
         block, block_bytes = GGML_QUANT_SIZES[stored.type]
-        by_row = raw.reshape(-1, values_per_row // block * block_bytes)
+        row_bytes = values_per_row // block * block_bytes
+        rows = stored.size // row_bytes
         step = max(1, _CHUNK_VALUES // values_per_row)
-        for first in range(0, len(by_row), step):
-            part = slice(first, first + step)
-            yield part, np.asarray(by_row[part])
+        for first in range(0, rows, step):
+            count = min(step, rows - first)
+            raw = np.fromfile(self._path, np.uint8, count * row_bytes, offset=stored.start + first * row_bytes)
+            yield slice(first, first + count), raw.reshape(count, row_bytes)
 
     def _unpermute(self, name: str, array: NDArray[_Number]) -> NDArray[_Number]:
         heads = {

@@ -28,10 +28,10 @@ def test_reads_what_the_library_writes(tmp_path: Path) -> None:
     for name in ("f32", "f16", "bf16"):
         np.testing.assert_array_equal(file.float32(name), stored[name].astype(np.float32))
         assert file.float32(name).flags.writeable
-    np.testing.assert_array_equal(file.mapped("codes"), stored["codes"])
-    assert file.mapped("empty").shape == (0, 3)
+    np.testing.assert_array_equal(file.read("codes"), stored["codes"])
+    assert file.read("empty").shape == (0, 3)
     with pytest.raises(BadWeightsError, match="missing"):
-        file.mapped("missing")
+        file.read("missing")
 
 
 def test_the_library_reads_what_we_write(tmp_path: Path) -> None:
