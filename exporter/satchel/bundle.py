@@ -1,8 +1,8 @@
 """The bundle: a folder of artifacts and manifest.json, the only contract between Python and devices.
 
-docs/bundle-format.md describes the format. Readers keep fields they do not know, so that a newer Satchel of the same schema
-can add some, and refuse a schema version they do not know. Nothing measured is in a bundle: the same inputs give the
-same bytes.
+docs/bundle-format.md describes the format. Readers keep fields they do not know, so that a newer Satchel of the same
+schema can add some, and refuse a schema version they do not know. Nothing measured is in a bundle: the same inputs give
+the same bytes.
 """
 
 import hashlib
