@@ -3,22 +3,24 @@
 Field numbers are the order of declaration in the schema (a union takes two: its type, then its value).
 """
 
+import mmap
 from collections.abc import Iterator
 
 from flatbuffers import encode, number_types, packer
 from flatbuffers.table import Table as RawTable
 
+Buffer = bytes | bytearray | memoryview | mmap.mmap
 UINT64 = number_types.Uint64Flags
 
 
 class Table:
     """One table in a buffer."""
 
-    def __init__(self, buffer: bytes | bytearray | memoryview, position: int) -> None:
+    def __init__(self, buffer: Buffer, position: int) -> None:
         self._table = RawTable(buffer, position)
 
     @classmethod
-    def root(cls, buffer: bytes | bytearray | memoryview, start: int = 0) -> "Table":
+    def root(cls, buffer: Buffer, start: int = 0) -> "Table":
         """The root table of the flatbuffer that begins at `start`."""
         return cls(buffer, start + encode.Get(packer.uoffset, buffer, start))
 

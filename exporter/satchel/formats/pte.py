@@ -6,6 +6,8 @@ payloads name the same keys. Weights that no delegate took (the embedding) lie i
 """
 
 import hashlib
+import math
+import mmap
 import re
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,8 +22,9 @@ from numpy.typing import NDArray
 from satchel.errors import CorruptModelError, InternalError
 from satchel.formats.flatbuffer import UINT64, Table
 from satchel.quantize.checkpoint import QuantizedCheckpoint, QuantizedTensor
-from satchel.quantize.plan import TensorPlan
+from satchel.quantize.plan import QuantPlan, TensorPlan
 from satchel.skeleton import Skeleton, Slot
+from satchel.source.checkpoint import EMBEDDING, HEAD
 
 PROGRAM_FILE = "model.pte"
 
@@ -121,6 +124,32 @@ def parts(tensor: QuantizedTensor) -> Iterator[tuple[str, tuple[str, ...], NDArr
         yield "offset_scale", ("float32",), carried.scale
 
 
+def part_bytes(plan: TensorPlan, shape: tuple[int, ...]) -> int:
+    """Bytes that all parts of one tensor take in the file."""
+    count = math.prod(shape)
+    if plan.scheme == "float":
+        return 4 * count
+    rows = shape[0]
+    if plan.scheme == "int8":
+        return count + 4 * rows
+    groups = count // plan.group
+    return count // 2 + 2 * groups + (groups + 4 * rows if plan.offset else 0)
+
+
+def predict_bytes(plan: QuantPlan, shapes: Mapping[str, tuple[int, ...]], layers: int) -> int:
+    """Size of the .pte before anything is built, from the plan alone.
+
+    shapes: of every tensor of the plan. A tied table is stored twice, as embedding and as head. What surrounds the
+    weights (graph, delegates, alignment) was measured on 2 and 30 layers: about 19 KB per layer and 14 KB.
+    """
+    weights = sum(part_bytes(plan[name], shape) for name, shape in shapes.items())
+    if plan.tied:
+        weights += part_bytes(plan[HEAD], shapes[EMBEDDING])
+    inputs = {(shapes[name][1], entry.group) for name, entry in plan.tensors.items() if entry.offset}
+    block_sums = sum(4 * (width // group) * width for width, group in inputs)
+    return weights + block_sums + 19_000 * layers + 14_000
+
+
 # --- the file -----------------------------------------------------------------------------------------------------
 
 
@@ -138,7 +167,7 @@ class Layout:
     payloads: tuple[tuple[int, int], ...]
 
 
-def read_layout(data: bytes | bytearray | memoryview, name: str = PROGRAM_FILE) -> Layout:
+def read_layout(data: bytes | bytearray | memoryview | mmap.mmap, name: str = PROGRAM_FILE) -> Layout:
     """Reads the program's tables. Raises CorruptModelError if this is no .pte or is truncated."""
     if len(data) < 64 or bytes(data[4:6]) != b"ET" or bytes(data[8:12]) != b"eh00":
         raise CorruptModelError(f"{name} is not an ExecuTorch program with segments: build it again")
@@ -171,7 +200,7 @@ def find_slots(data: bytes | bytearray, weights: QuantizedCheckpoint, parameters
     Raises InternalError if a part is missing or two parts have the same bytes (placeholders must be distinct).
     """
     layout = read_layout(data)
-    by_key = {_content(key): (key, region) for key, region in layout.named.items()}
+    by_key = {content_of(key): (key, region) for key, region in layout.named.items()}
     slots: list[Slot] = []
     taken: set[int] = set()
     for parameter in parameters:
@@ -267,7 +296,7 @@ def _by_tensor(skeleton: Skeleton) -> Iterator[list[Slot]]:
     yield from groups.values()
 
 
-def _content(key: str) -> str:
+def content_of(key: str) -> str:
     """The sha256 within a named data key (scales are keyed `scale_<sha256>`)."""
     return key.removeprefix("scale_")
 

@@ -4,7 +4,8 @@ The transformers model runs as it is. Its attention layers call the function reg
 which hands q, k and v to the backend's cache, so no family's modelling code is copied or patched.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
 import torch
@@ -111,16 +112,13 @@ class Decoder(nn.Module):
 _current: list[Decoder] = []
 
 
-class _attending:
+@contextmanager
+def _attending(decoder: Decoder) -> Iterator[None]:
     """Makes a decoder the one that attention calls reach while its forward runs."""
-
-    def __init__(self, decoder: Decoder) -> None:
-        self.decoder = decoder
-
-    def __enter__(self) -> None:
-        _current.append(self.decoder)
-
-    def __exit__(self, *exc: object) -> None:
+    _current.append(decoder)
+    try:
+        yield
+    finally:
         _current.pop()
 
 

@@ -1,7 +1,6 @@
-"""Lowers a decoder to an ExecuTorch program for XNNPACK: `forward(tokens, start_pos) -> logits` with the KV cache inside."""
+"""Lowers a decoder to an ExecuTorch program for XNNPACK: `forward(tokens, start_pos) -> logits`, KV cache inside."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,26 +14,13 @@ from satchel.lower.decoder import Decoder, build_model, head_dim
 from satchel.lower.placeholder import PlaceholderWeights
 from satchel.lower.quantized import install
 from satchel.lower.rewrite import rewrite
+from satchel.lower.spec import ProgramSpec
 from satchel.quantize.checkpoint import QuantizedCheckpoint
-from satchel.quantize.plan import QuantPlan
+from satchel.quiet import quiet
 from satchel.skeleton import write_skeleton
+from satchel.versions import require_pinned
 
 BACKEND = "executorch"
-
-
-@dataclass(frozen=True)
-class ProgramSpec:
-    """All that a lowered program depends on besides its weights and the tools' versions.
-
-    config: Hugging Face config.json. bos_id, stop_ids: told by constant methods to runners that ask.
-    """
-
-    config: Mapping[str, Any]
-    plan: QuantPlan
-    context_length: int
-    prefill_chunk: int
-    bos_id: int | None
-    stop_ids: Sequence[int]
 
 
 class KVCache(nn.Module):
@@ -72,6 +58,7 @@ def lower(
     dequantized: see satchel.lower.quantized.install. fast: with the private patches (tests compare without).
     Raises LoweringError if the converter fails.
     """
+    require_pinned(BACKEND)
     from executorch.extension.llm.custom_ops import custom_ops  # noqa: F401  registers torch.ops.llama
 
     model = build_model(spec.config)
@@ -79,7 +66,8 @@ def lower(
     install(model, used, dequantized=dequantized)
     decoder = _decoder(model, spec.context_length)
     try:
-        return _to_program(_export(decoder, spec.prefill_chunk), _constant_methods(spec), fast), used
+        with quiet():
+            return _to_program(_export(decoder, spec.prefill_chunk), _constant_methods(spec), fast), used
     except SatchelError:
         raise
     except Exception as error:  # whatever a converter raises becomes one error with its cause attached

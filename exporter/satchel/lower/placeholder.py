@@ -39,7 +39,8 @@ class PlaceholderWeights:
         rows, width = shape
         if plan.scheme == "int8":
             codes = random.integers(-127, 128, shape, dtype=np.int8)
-            return QuantizedTensor(plan, codes=codes, scale=random.uniform(0.5, 1.5, rows).astype(np.float32) * np.float32(spread / 73))
+            scale = random.uniform(0.5, 1.5, rows).astype(np.float32) * np.float32(spread / 73)
+            return QuantizedTensor(plan, codes=codes, scale=scale)
         codes = random.integers(-8, 8, shape, dtype=np.int8)
         groups = (rows, width // plan.group)
         scale = _bfloat16(random.uniform(0.5, 1.5, groups) * spread / 4.6)

@@ -4,13 +4,17 @@ A block is `w = scale * code (+ offset)`. The first term is a symmetric int4 lin
 offset is a second, small linear over block sums of the input: `y = Q4(x) + C . blocksum32(x)` (design, section 4).
 """
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
 from satchel.errors import BadWeightsError, InternalError
 from satchel.formats.pte import carried_offset
 from satchel.quantize.checkpoint import QuantizedCheckpoint, QuantizedTensor
+
+_INT4: torch.dtype = torch.int4  # type: ignore[attr-defined]  # there, but missing in torch's stubs
 
 
 def install(model: nn.Module, weights: QuantizedCheckpoint, *, dequantized: bool = False) -> None:
@@ -46,7 +50,7 @@ class OffsetLinear(nn.Module):
         super().__init__()
         self.codes = codes
         self.offset = offset
-        # A buffer read inside forward: a closed-over tensor would become a lifted constant, which to_executorch refuses.
+        # Read inside forward: a closed-over tensor would become a lifted constant, which to_executorch refuses.
         self.register_buffer("block_sum", block_sum, persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -86,7 +90,7 @@ def _plain(tensor: QuantizedTensor) -> torch.Tensor:
 
 def _int4_groups(tensor: QuantizedTensor) -> torch.Tensor:
     assert tensor.codes is not None and tensor.scale is not None
-    return _intx(tensor.codes, tensor.scale, torch.int4, tensor.plan.group, activations=True)
+    return _intx(tensor.codes, tensor.scale, _INT4, tensor.plan.group, activations=True)
 
 
 def _int8_rows(tensor: QuantizedTensor, *, activations: bool) -> torch.Tensor:
@@ -94,16 +98,18 @@ def _int8_rows(tensor: QuantizedTensor, *, activations: bool) -> torch.Tensor:
     return _intx(tensor.codes, tensor.scale.reshape(-1, 1), torch.int8, tensor.codes.shape[1], activations=activations)
 
 
-def _intx(codes: object, scale: object, dtype: torch.dtype, group: int, *, activations: bool) -> torch.Tensor:
+def _intx(
+    codes: NDArray[np.int8], scale: NDArray[np.float32], dtype: torch.dtype, group: int, *, activations: bool
+) -> torch.Tensor:
     """torchao's tensor for given codes; `activations` asks for dynamic int8 activations per token."""
     from torchao.quantization.quantize_.workflows.intx.intx_unpacked_to_int8_tensor import (
         IntxUnpackedToInt8Tensor,
         IntxUnpackedToInt8TensorActivationQuantization,
     )
 
-    scales = torch.from_numpy(scale).contiguous()  # type: ignore[arg-type]
+    scales = torch.from_numpy(scale).contiguous()
     tensor: torch.Tensor = IntxUnpackedToInt8Tensor(
-        qdata=torch.from_numpy(codes).contiguous(),  # type: ignore[arg-type]
+        qdata=torch.from_numpy(codes).contiguous(),
         scale=scales,
         zero_point=torch.zeros_like(scales, dtype=torch.int8),
         target_dtype=dtype,

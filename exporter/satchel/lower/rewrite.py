@@ -13,6 +13,8 @@ delegates per layer: slow to lower and slower to run. Each rewrite is exact up t
 import math
 import operator
 from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorConverter
@@ -49,8 +51,8 @@ class _Constants:
             self._nodes[name] = self._add(name, make())
         return self._nodes[name]
 
-    def _add(self, name: str, value: torch.Tensor) -> Node:
-        """ExecuTorch's `create_constant_placeholder` would do, but it expects a plain first weight, not a quantized one."""
+    def _add(self, name: str, value: torch.Tensor) -> Any:
+        """ExecuTorch's `create_constant_placeholder` would do, but it needs the first weight to be a plain tensor."""
         program = self._program
         first = next(node for node in program.graph.nodes if node.op == "placeholder")
         with program.graph.inserting_before(first):
@@ -69,10 +71,10 @@ def _calls(program: ExportedProgram, target: object) -> list[Node]:
     return [node for node in program.graph.nodes if node.op == "call_function" and node.target is target]
 
 
-def _replace(program: ExportedProgram, old: Node, target: object, args: tuple[object, ...]) -> None:
+def _replace(program: ExportedProgram, old: Node, target: Any, args: tuple[Any, ...]) -> None:
     """Puts a call of `target` with the same value in the place of `old`."""
     with program.graph.inserting_before(old):
-        new = program.graph.call_function(target, args)  # type: ignore[arg-type]
+        new = program.graph.call_function(target, args)
     new.meta.update(old.meta)
     old.replace_all_uses_with(new)
     program.graph.erase_node(old)
@@ -96,10 +98,10 @@ def mean_to_linear(program: ExportedProgram, constants: _Constants) -> None:
         squared = mean.args[0]
         if not (isinstance(squared, Node) and squared.target is aten.pow.Tensor_Scalar and squared.args[1] == 2):
             continue
-        if list(mean.args[1]) not in ([-1], [squared.meta["val"].dim() - 1]) or mean.args[2:] != (True,):
+        if mean.args[1] not in ([-1], [squared.meta["val"].dim() - 1]) or mean.args[2:] != (True,):
             continue
         source, width = squared.args[0], squared.meta["val"].shape[-1]
-        ones = constants.get(f"satchel_mean_{width}", lambda width=width: torch.full((1, width), 1.0 / width))
+        ones = constants.get(f"satchel_mean_{width}", partial(torch.full, (1, width), 1.0 / width))
         with program.graph.inserting_before(mean):
             product = program.graph.call_function(aten.mul.Tensor, (source, source))
         product.meta.update(squared.meta)
@@ -109,23 +111,25 @@ def mean_to_linear(program: ExportedProgram, constants: _Constants) -> None:
 def rotate_half_to_linear(program: ExportedProgram, constants: _Constants) -> None:
     """`cat([neg(x[..., h:]), x[..., :h]], -1)` -> `linear(x, P)` with y[i] = -x[i + h], y[i + h] = x[i]."""
     for cat in _calls(program, aten.cat.default):
-        parts = cat.args[0]
-        if not (isinstance(parts, (list, tuple)) and len(parts) == 2 and all(isinstance(part, Node) for part in parts)):
+        parts: Any = cat.args[0]
+        if not (isinstance(parts, list | tuple) and len(parts) == 2 and all(isinstance(part, Node) for part in parts)):
             continue
+        negated: Any
+        low: Any
         negated, low = parts
-        if negated.target is not aten.neg.default or low.target is not aten.slice.Tensor:  # type: ignore[union-attr]
+        if negated.target is not aten.neg.default or low.target is not aten.slice.Tensor:
             continue
-        high = negated.args[0]  # type: ignore[union-attr]
-        if not (isinstance(high, Node) and high.target is aten.slice.Tensor and high.args[0] is low.args[0]):  # type: ignore[union-attr]
+        high = negated.args[0]
+        if not (isinstance(high, Node) and high.target is aten.slice.Tensor and high.args[0] is low.args[0]):
             continue
-        source = high.args[0]
-        shape = source.meta["val"].shape  # type: ignore[union-attr]
+        source: Any = high.args[0]
+        shape = source.meta["val"].shape
         half, last = int(shape[-1]) // 2, len(shape) - 1
         expected_high = high.args[1] in (last, -1) and high.args[2] == half and high.meta["val"].shape[-1] == half
-        expected_low = low.args[1:4] in ((last, 0, half), (-1, 0, half))  # type: ignore[union-attr]
+        expected_low = low.args[1:4] in ((last, 0, half), (-1, 0, half))
         if not (expected_high and expected_low):
             continue
-        permutation = constants.get(f"satchel_rotate_{2 * half}", lambda half=half: _rotation(half))
+        permutation = constants.get(f"satchel_rotate_{2 * half}", partial(_rotation, half))
         _replace(program, cat, aten.linear.default, (source, permutation))
     program.graph.eliminate_dead_code()
 
@@ -139,16 +143,16 @@ def _rotation(half: int) -> torch.Tensor:
 
 
 def spell_out_tanh_gelu(program: ExportedProgram) -> None:
-    """`gelu(x, approximate="tanh")` -> `0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))` (Hendrycks and Gimpel 2016)."""
+    """`gelu(x, "tanh")` -> `0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))` (Hendrycks and Gimpel 2016)."""
     root = math.sqrt(2.0 / math.pi)
     for gelu in _calls(program, aten.gelu.default):
         if gelu.kwargs.get("approximate") != "tanh":
             continue
         x = gelu.args[0]
 
-        def call(target: object, *args: object, like: Node = gelu) -> Node:
+        def call(target: Any, *args: Any, like: Node = gelu) -> Any:
             with program.graph.inserting_before(like):
-                node = program.graph.call_function(target, args)  # type: ignore[arg-type]
+                node = program.graph.call_function(target, args)
             node.meta.update(like.meta)
             return node
 
@@ -182,7 +186,7 @@ def infer_token_dimension(program: ExportedProgram) -> None:
     """Says -1 for the one symbolic size of a view whose other sizes are known numbers."""
     for target in (aten.view.default, aten.reshape.default, aten._unsafe_view.default):
         for node in _calls(program, target):
-            sizes, value = list(node.args[1]), node.meta["val"].shape
+            sizes, value = list(cast(Any, node.args[1])), node.meta["val"].shape
             symbolic = [index for index, size in enumerate(sizes) if isinstance(size, Node)]
             others = [value[index] for index in range(len(sizes)) if index not in symbolic]
             if len(symbolic) == 1 and all(isinstance(size, int) for size in others):

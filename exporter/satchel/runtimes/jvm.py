@@ -96,6 +96,12 @@ class JvmEngine:
             raise ToolFailedError(f"The JVM engine refused a forward: {self._read(length).decode(errors='replace')}")
         return np.frombuffer(self._read(4 * self.vocab_size), dtype="<f4").astype(np.float32)
 
+    def resident_bytes(self) -> int:
+        """Memory that the child process holds now."""
+        import psutil
+
+        return int(psutil.Process(self._process.pid).memory_info().rss)
+
     def close(self) -> None:
         """End the child process; a second call does nothing."""
         if self._process.poll() is None:

@@ -8,7 +8,6 @@ they play no part here; `behaviour` measures them.
 """
 
 import tempfile
-
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from satchel.formats import pte
-from satchel.lower.executorch import ProgramSpec, lower, parameter_shapes
+from satchel.lower.executorch import lower, parameter_shapes
 from satchel.lower.placeholder import PlaceholderWeights
+from satchel.lower.spec import ProgramSpec
 from satchel.quantize.plan import QuantPlan, TensorPlan
 from satchel.runtimes.executorch import ExecuTorchEngine
 from satchel.source.checkpoint import HEAD

@@ -24,7 +24,8 @@ class Reference:
         parsed = AutoConfig.for_model(values.pop("model_type"), **values)
         with init_empty_weights(include_buffers=False):
             model = AutoModelForCausalLM.from_config(parsed, attn_implementation="eager", dtype=torch.float32)
-        for name, parameter in list(model.named_parameters()):  # a tied head is not listed: it shares the embedding
+        model.tie_weights()  # a tied head is then no parameter of its own
+        for name, parameter in list(model.named_parameters()):
             value = torch.from_numpy(np.ascontiguousarray(read(name), np.float32))
             if value.shape != parameter.shape:
                 raise BadWeightsError(f"{name}: the model needs {tuple(parameter.shape)}, found {tuple(value.shape)}")

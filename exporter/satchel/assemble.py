@@ -1,0 +1,153 @@
+"""One backend's bundle: fill the skeleton, prove the artifact, write everything a device needs beside it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from satchel import stages
+from satchel.backends import Backend
+from satchel.bundle import Manifest, Verdict, file_sha256, write_manifest
+from satchel.lower.spec import ProgramSpec
+from satchel.quantize.plan import QuantPlan, TensorPlan
+from satchel.quantize.recipe import Recipe
+from satchel.quantize.stored import StoredQuantizedCheckpoint
+from satchel.reference.golden import build_golden
+from satchel.skeleton import Skeleton, Slot
+from satchel.source.checkpoint import Checkpoint
+from satchel.stages import TextAssets, Workshop
+from satchel.validate import prove
+from satchel.validate.report import BackendReport, FileRecord, TensorRecord
+from satchel.validate.texts import evaluation_texts
+from satchel.versions import source_hash
+
+
+def assemble(
+    backend: Backend,
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    weights: StoredQuantizedCheckpoint,
+    assets: TextAssets,
+    folder: Path,
+    validate: bool,
+    workshop: Workshop,
+) -> BackendReport:
+    """Fills `folder` with the bundle and returns its part of the report, whatever the gates say."""
+    folder.mkdir()
+    spec = stages.program_spec(checkpoint, weights.plan, recipe.context_length, recipe.prefill_chunk)
+    skeleton = stages.skeleton(backend, spec, workshop)
+    program = folder / backend.format.PROGRAM_FILE
+    with workshop.console.stage("Fill") as stage:
+        backend.format.fill(skeleton, weights, program)
+        stage.note("reading back")
+        equal = backend.format.read_back(program, skeleton.slots, weights)
+        stage.note(f"{len(equal)} tensors written and read back")
+    limits = stages.gate_limits(recipe.gates.get(backend.name))
+    behaviour = _behaviour(backend, checkpoint, spec, assets, program, limits, workshop) if validate else None
+
+    stages.write_text_assets(assets, folder)
+    stages.write_slots(folder / stages.SLOTS, program.name, weights.plan, skeleton.slots)
+    golden = build_golden(
+        assets.tokenizer_json, assets.tokenizer, assets.program, behaviour.golden if behaviour else None
+    )
+    (folder / stages.GOLDEN).write_text(golden, encoding="utf-8")
+    verdict = Verdict("passed" if behaviour else "weights-only", limits)
+    manifest = write_manifest(
+        folder, stages.manifest_of(checkpoint, recipe, backend, spec, verdict), _files(program.name)
+    )
+    return _report(backend, checkpoint, weights, skeleton, manifest, all(equal.values()), behaviour, workshop)
+
+
+def _behaviour(
+    backend: Backend,
+    checkpoint: Checkpoint,
+    spec: ProgramSpec,
+    assets: TextAssets,
+    program: Path,
+    limits: Mapping[str, float],
+    workshop: Workshop,
+) -> prove.Behaviour | None:
+    """The measurement on this machine, from the cache if this very program was measured before; None without torch."""
+    if not prove.has_reference():
+        workshop.console.warn(
+            "No float reference can be computed here (torch is not installed): behaviour is not measured and the "
+            "verdict is weights-only."
+        )
+        return None
+    program_of_prompts = assets.program if assets.program.kind != "raw" else None
+    texts = evaluation_texts(assets.tokenizer, program_of_prompts, spec.context_length)
+    key = {
+        "program": file_sha256(program),
+        "source": checkpoint.source.sha256,
+        "texts": {text.name: [int(i) for i in text.ids] for text in texts},
+        "code": source_hash("validate", "runtimes"),
+        "limits": dict(limits),  # golden.json's tolerance depends on them
+    }
+    with workshop.console.stage("Validate") as stage:
+        folder = workshop.cache.find("behaviour", key)
+        if folder is not None:
+            stage.reused()
+            return prove.read_behaviour(folder, limits)
+        stage.note(f"{sum(len(text.ids) for text in texts)} tokens against the float model")
+        behaviour = prove.behaviour_on_host(backend, checkpoint, program, texts, limits, stage.progress)
+        workshop.cache.get_or_build("behaviour", key, lambda attempt: prove.write_behaviour(behaviour, attempt))
+        figures = behaviour.figures
+        stage.note(f"KL {figures.kl_mean:.4f}, top-1 {figures.top1:.3f} over {figures.tokens} positions")
+        return behaviour
+
+
+def _files(program: str) -> dict[str, str]:
+    """role -> file of a bundle, in the manifest's order."""
+    return {
+        "program": program,
+        "tokenizer": stages.TOKENIZER,
+        "tokenizer_json": stages.TOKENIZER_JSON,
+        "prompt": stages.PROMPT,
+        "golden": stages.GOLDEN,
+        "slots": stages.SLOTS,
+    }
+
+
+def _report(
+    backend: Backend,
+    checkpoint: Checkpoint,
+    weights: StoredQuantizedCheckpoint,
+    skeleton: Skeleton,
+    manifest: Manifest,
+    weights_equal: bool,
+    behaviour: prove.Behaviour | None,
+    workshop: Workshop,
+) -> BackendReport:
+    program = manifest.artifact("program")
+    shapes = {name: checkpoint.tensors[name].shape for name in weights.plan.tensors}
+    predicted = backend.format.predict_bytes(weights.plan, shapes, checkpoint.config["num_hidden_layers"])
+    graph = float(skeleton.proof["max_abs"])
+    return BackendReport(
+        artifact=program.file,
+        bytes=program.bytes,
+        sha256=program.sha256,
+        predicted_bytes=predicted,
+        bits_per_weight=stages.bits_per_weight(program.bytes, shapes),
+        graph_max_abs=graph,
+        weights_equal=weights_equal,
+        figures=behaviour.figures if behaviour else None,
+        gates=prove.structural_gates(graph, program.bytes, predicted),
+        files=tuple(FileRecord(file.role, file.file, file.bytes, file.sha256) for file in manifest.artifacts),
+        tensors=tuple(_tensors(checkpoint, weights, skeleton.slots)),
+        tools={**manifest.tools, **workshop.tools.versions()},
+    )
+
+
+def _tensors(
+    checkpoint: Checkpoint, weights: StoredQuantizedCheckpoint, slots: Sequence[Slot]
+) -> Iterator[TensorRecord]:
+    plan: QuantPlan = weights.plan
+    stored: dict[str, int] = {}
+    for slot in slots:
+        name = plan.canonical(slot.tensor)
+        stored[name] = stored.get(name, 0) + slot.bytes
+    for name, entry in plan.tensors.items():
+        info = checkpoint.tensors[name]
+        yield TensorRecord(name, info.shape, info.stored_type, _scheme(entry), weights.origin[name], stored[name])
+
+
+def _scheme(plan: TensorPlan) -> str:
+    return f"{plan.scheme} + offset" if plan.offset else plan.scheme

@@ -1,0 +1,53 @@
+"""What a lowered program depends on. Free of torch, so that a cached Skeleton is found without it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from satchel.quantize.plan import QuantPlan
+
+
+@dataclass(frozen=True)
+class ProgramSpec:
+    """All that a lowered program depends on besides its weights and the tools' versions.
+
+    config: Hugging Face config.json. bos_id, stop_ids: told by constant methods to runners that ask.
+    """
+
+    config: Mapping[str, Any]
+    plan: QuantPlan
+    context_length: int
+    prefill_chunk: int
+    bos_id: int | None
+    stop_ids: Sequence[int]
+
+    def key(self) -> dict[str, Any]:
+        """The spec as JSON data, for a cache key."""
+        return {
+            "config": {name: value for name, value in self.config.items() if name not in _WITHOUT_EFFECT},
+            "plan": {name: [plan.scheme, plan.group, plan.offset] for name, plan in self.plan.tensors.items()},
+            "tied": self.plan.tied,
+            "context_length": self.context_length,
+            "prefill_chunk": self.prefill_chunk,
+            "bos_id": self.bos_id,
+            "stop_ids": list(self.stop_ids),
+        }
+
+
+# Entries of config.json that no graph depends on: a fine-tune saved by another tool still finds its skeleton.
+_WITHOUT_EFFECT = {
+    "_name_or_path",
+    "architectures",
+    "dtype",
+    "torch_dtype",
+    "transformers_version",
+    "use_cache",
+    "initializer_range",
+    "pad_token_id",
+    "bos_token_id",
+    "eos_token_id",
+    "is_llama_config",
+    "pretraining_tp",
+    "attention_dropout",
+    "transformers.js_config",
+}

@@ -1,0 +1,162 @@
+"""build(): from a model to verified bundles and libraries. The story, straight through."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from satchel import __version__, stages
+from satchel.assemble import assemble
+from satchel.backends import BACKENDS
+from satchel.bundle import assembled_folder, find_bundles
+from satchel.cache import Cache
+from satchel.console import ArtifactRow, Console
+from satchel.package.android import Coordinates, Packaged, gradle_dependencies, gradle_settings, package_android
+from satchel.quantize.planning import plan_for
+from satchel.quantize.recipe import Recipe, load_recipe
+from satchel.source.checkpoint import Checkpoint
+from satchel.source.support import check_context_length
+from satchel.stages import Workshop
+from satchel.tools import Tools
+from satchel.validate.report import BackendReport, FileRecord, merged, read_report, write_report
+
+REJECTED = "rejected"
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What `satchel build` was asked for. context: tokens, None for the recipe's."""
+
+    model: str
+    backends: Sequence[str] = ("executorch",)
+    recipe: str = "int4"
+    context: int | None = None
+    out: Path = Path("build")
+    validate: bool = True
+    group: str = "dev.satchel"
+    namespace: str = "dev.satchel"
+    model_version: str = __version__
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """rows: the table at the end. failure: why nothing was packed, or empty. gradle: lines to paste."""
+
+    rows: Sequence[ArtifactRow]
+    report: Mapping[str, Any]
+    report_html: Path
+    failure: str
+    gradle: Sequence[str]
+
+
+def build(options: BuildOptions, console: Console) -> BuildResult:
+    """MODEL to bundles, libraries and report under `options.out`.
+
+    A failed gate leaves bundle and report under `out`/rejected, packs nothing and leaves the last good output alone.
+    """
+    workshop = Workshop(Cache.default(), Tools(), console)
+    coordinates = Coordinates(options.group, options.namespace, options.model_version)
+    recipe = load_recipe(options.recipe)
+    recipe = replace(recipe, context_length=options.context or recipe.context_length)
+    checkpoint = stages.model(options.model, workshop)
+    check_context_length(checkpoint, recipe.context_length)
+    assets = stages.text_assets(checkpoint)
+    weights = stages.quantized(checkpoint, plan_for(recipe, checkpoint), workshop)
+
+    with _work_folder(options.out) as work:
+        parts = {
+            name: assemble(BACKENDS[name], checkpoint, recipe, weights, assets, work / name, options.validate, workshop)
+            for name in options.backends
+        }
+        failure = _failure(parts, recipe)
+        home = options.out / REJECTED if failure else options.out
+        for name in parts:
+            _publish(work / name, home / "bundle" / name)
+    libraries: list[Packaged] = []
+    if not failure:
+        bundles = find_bundles(options.out / "bundle")
+        destination = options.out / "android"
+        libraries = package_android(bundles, destination, coordinates, workshop.cache, workshop.tools, console)
+        shutil.rmtree(options.out / REJECTED, ignore_errors=True)  # an earlier attempt's
+    report = _report(parts, checkpoint, recipe, libraries, home)
+    page = write_report(home, report)
+    return BuildResult(_rows(parts, libraries), report, page, failure, _gradle(options.out, libraries))
+
+
+@contextmanager
+def _work_folder(out: Path) -> Iterator[Path]:
+    """A folder beside the results, so that finished ones are renamed into place; gone afterwards, whatever happens."""
+    out.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=".building-", dir=out))
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _publish(finished: Path, destination: Path) -> None:
+    with assembled_folder(destination) as folder:
+        for file in finished.iterdir():
+            file.rename(folder / file.name)
+
+
+def _failure(parts: Mapping[str, BackendReport], recipe: Recipe) -> str:
+    """What failed, with values and limits, and the recipe to try next; empty if nothing did."""
+    problems = []
+    for backend, part in parts.items():
+        failed = [
+            f"{name} is {gate.value:.4g} and must be {'at least' if gate.at_least else 'at most'} {gate.limit:.4g}"
+            for name, gate in part.all_gates.items()
+            if not gate.passed
+        ]
+        if not part.weights_equal:
+            failed.append("weights read back from the artifact differ from the quantized ones")
+        problems += [f"{backend}: {', '.join(failed)}"] if failed else []
+    if not problems:
+        return ""
+    advice = f" Try --recipe {recipe.next}." if recipe.next else ""
+    return f"Recipe {recipe.name} fails its gates and nothing was packed: {'; '.join(problems)}.{advice}"
+
+
+def _report(
+    parts: Mapping[str, BackendReport],
+    checkpoint: Checkpoint,
+    recipe: Recipe,
+    libraries: Sequence[Packaged],
+    home: Path,
+) -> Mapping[str, Any]:
+    header = stages.report_header(checkpoint, recipe.name, recipe.context_length)
+    report = read_report(home, header)
+    records = [FileRecord("library", str(one.coordinate), one.bytes, one.sha256) for one in libraries]
+    for backend, part in parts.items():
+        report = merged(report, backend, part, records)
+    return report
+
+
+def _rows(parts: Mapping[str, BackendReport], libraries: Sequence[Packaged]) -> list[ArtifactRow]:
+    rows = []
+    for backend, part in parts.items():
+        figures = part.figures
+        rows.append(
+            ArtifactRow(
+                artifact=f"{backend}/{part.artifact}",
+                bytes=part.bytes,
+                sha256=part.sha256,
+                bits_per_weight=part.bits_per_weight,
+                kl_mean=figures.kl_mean if figures else None,
+                top1=figures.top1 if figures else None,
+                tokens_per_second=figures.decode_tps if figures else None,
+            )
+        )
+    rows += [ArtifactRow(artifact=one.file.name, bytes=one.bytes, sha256=one.sha256) for one in libraries]
+    return rows
+
+
+def _gradle(out: Path, libraries: Sequence[Packaged]) -> list[str]:
+    if not libraries:
+        return []
+    repository = (out / "android" / "maven").as_posix()
+    return [*gradle_settings(repository), *gradle_dependencies(libraries)]

@@ -1,0 +1,296 @@
+"""The stages of a build, each one function from frozen values to the next; slow ones keep their result in the cache."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from satchel import __version__
+from satchel.backends import Backend
+from satchel.bundle import (
+    BundledModel,
+    Manifest,
+    Origin,
+    Requirements,
+    SpecialIds,
+    Verdict,
+    assembled_folder,
+    canonical_json,
+)
+from satchel.cache import Cache
+from satchel.console import Console
+from satchel.errors import ReferenceMissingError
+from satchel.lower.spec import ProgramSpec
+from satchel.quantize.plan import QuantPlan, TensorPlan
+from satchel.quantize.planning import plan_for
+from satchel.quantize.quantize import quantize
+from satchel.quantize.recipe import Gates, Recipe, load_recipe
+from satchel.quantize.stored import StoredQuantizedCheckpoint, open_quantized
+from satchel.reference.prompt import PromptProgram
+from satchel.reference.prompt_compiler import compile_prompt
+from satchel.reference.tokenizer import Tokenizer
+from satchel.reference.tokenizer_compiler import compile_tokenizer
+from satchel.skeleton import Skeleton, Slot, read_skeleton
+from satchel.source.checkpoint import Checkpoint
+from satchel.source.resolve import open_model
+from satchel.tools import Tools
+from satchel.validate.report import ReportHeader
+from satchel.versions import pinned, source_hash
+
+TOKENIZER_JSON = "tokenizer.json"
+TOKENIZER = "tokenizer.bin"
+PROMPT = "prompt.json"
+GOLDEN = "golden.json"
+SLOTS = "slots.json"
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What every stage works with: where results are kept, external programs, and where progress shows."""
+
+    cache: Cache
+    tools: Tools
+    console: Console
+
+
+# --- model --------------------------------------------------------------------------------------------------------
+
+
+def model(name: str, workshop: Workshop) -> Checkpoint:
+    """MODEL -> Checkpoint; remembers by content hash where it lies, so that a bundle finds its float reference."""
+    with workshop.console.stage("Model") as stage:
+        checkpoint = open_model(name, workshop.cache, workshop.tools)
+        stage.note(f"{checkpoint.model_id}, {checkpoint.source.kind}, {len(checkpoint.tensors)} tensors")
+        located = str(Path(name).resolve()) if Path(name).exists() else name
+        _write_json(_source_record(workshop.cache, checkpoint.source.sha256), {"model": located})
+    return checkpoint
+
+
+def reference_of(sha256: str, given: str | None, workshop: Workshop) -> Checkpoint:
+    """The Checkpoint that a bundle was made from: found by content hash, else `given` (--model).
+
+    Raises ReferenceMissingError if neither is there or `given` is another model.
+    """
+    record = _source_record(workshop.cache, sha256)
+    name = given
+    if name is None and record.is_file():
+        name = json.loads(record.read_text(encoding="utf-8"))["model"]
+    if name is None:
+        raise ReferenceMissingError(
+            f"The bundle's float reference (content hash {sha256[:12]}) is not in the cache. "
+            "Name the model that the bundle was built from: --model MODEL."
+        )
+    checkpoint = model(name, workshop)
+    if checkpoint.source.sha256 != sha256:
+        raise ReferenceMissingError(
+            f"{name} has the content hash {checkpoint.source.sha256[:12]}, the bundle was built from {sha256[:12]}. "
+            "Name the model that the bundle was built from: --model MODEL."
+        )
+    return checkpoint
+
+
+def _source_record(cache: Cache, sha256: str) -> Path:
+    return cache.root / "sources" / f"{sha256}.json"
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.write_bytes(canonical_json(value))
+    temporary.replace(path)
+
+
+# --- text ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TextAssets:
+    """The tokenizer and the prompt program, compiled for devices."""
+
+    tokenizer_json: str
+    tokenizer_bytes: bytes
+    tokenizer: Tokenizer
+    program: PromptProgram
+
+
+def text_assets(checkpoint: Checkpoint) -> TextAssets:
+    """Compiles tokenizer and chat template. Raises TokenizerError or PromptTemplateError naming the construct."""
+    source = checkpoint.tokenizer
+    compiled = compile_tokenizer(source.tokenizer_json)
+    tokenizer = Tokenizer.from_bytes(compiled)
+    program = compile_prompt(source.chat_template, tokenizer, source.bos_token, source.eos_token)
+    return TextAssets(source.tokenizer_json, compiled, tokenizer, program)
+
+
+def write_text_assets(assets: TextAssets, folder: Path) -> None:
+    (folder / TOKENIZER_JSON).write_text(assets.tokenizer_json, encoding="utf-8")
+    (folder / TOKENIZER).write_bytes(assets.tokenizer_bytes)
+    (folder / PROMPT).write_text(assets.program.to_json(), encoding="utf-8")
+
+
+# --- quantize, lower ------------------------------------------------------------------------------------------------
+
+
+def quantized(checkpoint: Checkpoint, plan: QuantPlan, workshop: Workshop) -> StoredQuantizedCheckpoint:
+    """Checkpoint + QuantPlan -> QuantizedCheckpoint, cached."""
+    key = {
+        "source": checkpoint.source.sha256,
+        "plan": plan_to_json(plan),
+        "code": source_hash("quantize", "source", "formats/safetensors_io.py"),
+    }
+    with workshop.console.stage("Quantize") as stage:
+        folder = workshop.cache.find("quantized", key)
+        if folder is not None:
+            stage.reused()
+        else:
+            folder = workshop.cache.get_or_build(
+                "quantized", key, lambda attempt: _discard(quantize(checkpoint, plan, attempt, stage.progress))
+            )
+        return open_quantized(folder)
+
+
+def quantize_to(name: str, recipe_name: str, out: Path, console: Console) -> dict[str, Any]:
+    """`satchel quantize`: MODEL -> the QuantizedCheckpoint in the folder `out`; returns what became of the tensors."""
+    workshop = Workshop(Cache.default(), Tools(), console)
+    recipe = load_recipe(recipe_name)
+    checkpoint = model(name, workshop)
+    plan = plan_for(recipe, checkpoint)
+    with console.stage("Quantize") as stage, assembled_folder(out) as folder:
+        weights = quantize(checkpoint, plan, folder, stage.progress)
+        size = sum(file.stat().st_size for file in folder.iterdir())
+    return {
+        "model": checkpoint.model_id,
+        "recipe": recipe.name,
+        "sha256": weights.sha256,
+        "bytes": size,
+        "tensors": dict(Counter(weights.origin.values())),
+    }
+
+
+def skeleton(backend: Backend, spec: ProgramSpec, workshop: Workshop) -> Skeleton:
+    """ProgramSpec -> Skeleton with its graph proof: the slow part, done once per architecture, plan and context."""
+    with workshop.console.stage("Lower") as stage:
+        folder = workshop.cache.find("skeleton", skeleton_key(backend, spec))
+        if folder is not None:
+            stage.reused()
+        else:
+            stage.note(f"{spec.config['num_hidden_layers']} layers for {backend.name}; minutes, but only once")
+            folder = workshop.cache.get_or_build(
+                "skeleton", skeleton_key(backend, spec), lambda attempt: backend.lower(spec, attempt)
+            )
+        return read_skeleton(folder)
+
+
+def skeleton_key(backend: Backend, spec: ProgramSpec) -> dict[str, Any]:
+    return {
+        "backend": backend.name,
+        "spec": spec.key(),
+        "tools": dict(pinned(backend.name)),
+        "code": source_hash(*backend.lowering_code),
+    }
+
+
+def program_spec(checkpoint: Checkpoint, plan: QuantPlan, context_length: int, prefill_chunk: int) -> ProgramSpec:
+    return ProgramSpec(
+        config=checkpoint.config,
+        plan=plan,
+        context_length=context_length,
+        prefill_chunk=min(prefill_chunk, context_length - 1) or 1,
+        bos_id=checkpoint.tokenizer.bos_id,
+        stop_ids=checkpoint.tokenizer.stop_ids,
+    )
+
+
+def plan_to_json(plan: QuantPlan) -> dict[str, Any]:
+    tensors = {name: [entry.scheme, entry.group, entry.offset] for name, entry in plan.tensors.items()}
+    return {"tied": plan.tied, "tensors": tensors}
+
+
+def plan_from_json(data: Mapping[str, Any]) -> QuantPlan:
+    return QuantPlan({name: TensorPlan(*entry) for name, entry in data["tensors"].items()}, data["tied"])
+
+
+def _discard(_: object) -> None:
+    """The cache's build functions return nothing."""
+
+
+# --- report -----------------------------------------------------------------------------------------------------
+
+
+def report_header(checkpoint: Checkpoint, recipe: str, context_length: int) -> ReportHeader:
+    source = checkpoint.source
+    named = " ".join(filter(None, (source.kind, source.reference, source.revision)))
+    return ReportHeader(checkpoint.model_id, recipe, named, source.license, context_length)
+
+
+def bits_per_weight(size: int, shapes: Mapping[str, tuple[int, ...]]) -> float:
+    """Bits of the artifact per parameter of the model; a tied table counts once."""
+    return 8 * size / sum(math.prod(shape) for shape in shapes.values())
+
+
+# --- bundle -----------------------------------------------------------------------------------------------------
+
+
+def write_slots(path: Path, artifact: str, plan: QuantPlan, slots: tuple[Slot, ...]) -> None:
+    """slots.json: the plan, and where each tensor lies in the artifact."""
+    entries = [
+        {
+            "tensor": slot.tensor,
+            "part": slot.part,
+            "packing": slot.packing,
+            "shape": list(slot.shape),
+            "offset": slot.offset,
+            "bytes": slot.bytes,
+        }
+        for slot in slots
+    ]
+    path.write_bytes(canonical_json({"artifact": artifact, "plan": plan_to_json(plan), "slots": entries}))
+
+
+def read_slots(path: Path) -> tuple[QuantPlan, tuple[Slot, ...]]:
+    data = json.loads(path.read_text(encoding="utf-8"))
+    slots = tuple(Slot(**{**entry, "shape": tuple(entry["shape"])}) for entry in data["slots"])
+    return plan_from_json(data["plan"]), slots
+
+
+def manifest_of(
+    checkpoint: Checkpoint, recipe: Recipe, backend: Backend, spec: ProgramSpec, verdict: Verdict
+) -> Manifest:
+    """The manifest without its artifacts, which `bundle.write_manifest` adds."""
+    source, tokenizer = checkpoint.source, checkpoint.tokenizer
+    return Manifest(
+        model=BundledModel(
+            id=checkpoint.model_id,
+            architecture=str(checkpoint.config["architectures"][0]),
+            license=source.license,
+            source=Origin(source.kind, source.reference, source.revision, source.sha256),
+        ),
+        recipe=recipe.name,
+        backend=backend.name,
+        context_length=spec.context_length,
+        prefill_chunk=spec.prefill_chunk,
+        vocab_size=int(checkpoint.config["vocab_size"]),
+        special_ids=SpecialIds(tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id, tuple(tokenizer.stop_ids)),
+        generation_defaults=_generation_defaults(checkpoint.generation_config),
+        requires=Requirements(sdk=__version__, runtime=backend.minimum_runtime, cpu_features=backend.cpu_features),
+        verdict=verdict,
+        tools={"satchel": __version__, **pinned(backend.name)},
+    )
+
+
+def gate_limits(gates: Gates | None) -> dict[str, float]:
+    """The behaviour gates of a recipe as the manifest names them."""
+    if gates is None:
+        return {}
+    top1 = {} if gates.top1_min is None else {"top1": gates.top1_min}
+    return {"kl_mean": gates.kl_mean_max, **top1}
+
+
+def _generation_defaults(config: Mapping[str, Any]) -> dict[str, float | int]:
+    """What the source recommends; greedy unless it says that it samples."""
+    sampled = bool(config.get("do_sample"))
+    temperature = float(config.get("temperature") or 1.0) if sampled else 0.0
+    return {"temperature": temperature, "max_new_tokens": 256}

@@ -1,0 +1,45 @@
+"""How fast the program runs here and what it costs: load time, prefill and decode speed, memory."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from satchel.runtimes.engine import Engine
+
+_PREFILL_TOKENS = 256
+_DECODE_TOKENS = 48
+
+
+@dataclass(frozen=True)
+class Speed:
+    """load_s: seconds until the first forward can run. Speeds in tokens per second, the best of three rounds (noise
+    only ever slows). memory_mb: resident memory that the loaded, warm program added to this process, in 10^6 bytes."""
+
+    load_s: float
+    prefill_tps: float
+    decode_tps: float
+    memory_mb: float
+
+
+def measure_speed(open_engine: Callable[[], Engine], resident: Callable[[], int]) -> tuple[Engine, Speed]:
+    """Opens the engine and times it; the engine stays open. `resident`: bytes the engine's process holds now."""
+    before = resident()
+    started = time.perf_counter()
+    engine = open_engine()
+    load = time.perf_counter() - started
+    ids = np.random.default_rng(3).integers(0, engine.vocab_size, _PREFILL_TOKENS)
+    ids = ids[: engine.context_length - 2]
+    prefill, decode = [], []
+    for _ in range(3):
+        started = time.perf_counter()
+        for start in range(0, len(ids), engine.prefill_chunk):
+            engine.forward(ids[start : start + engine.prefill_chunk], start)
+        prefill.append(len(ids) / (time.perf_counter() - started))
+        steps = min(_DECODE_TOKENS, engine.context_length - len(ids))
+        started = time.perf_counter()
+        for step in range(steps):
+            engine.forward(ids[step : step + 1], len(ids) + step)
+        decode.append(steps / (time.perf_counter() - started))
+    return engine, Speed(load, max(prefill), max(decode), (resident() - before) / 1e6)
