@@ -168,11 +168,12 @@ def _tokenizer(folder: Path, config: Mapping[str, Any], generation: Mapping[str,
         content = setting.get("content") if isinstance(setting, dict) else setting
         if isinstance(content, str):
             return content, ids.get(content)
-        configured = None if settings else _first(config.get(f"{name}_token_id"))
+        configured = None if settings else next(iter(_ids(config, f"{name}_token_id")), None)
         return next((text for text, token_id in ids.items() if token_id == configured), ""), configured
 
     (bos_token, bos_id), (eos_token, eos_id), (_, pad_id) = token("bos"), token("eos"), token("pad")
-    stops = [*_all(generation.get("eos_token_id", config.get("eos_token_id"))), *_all(eos_id)]
+    stops = _ids(generation if "eos_token_id" in generation else config, "eos_token_id")
+    stops += [] if eos_id is None else [eos_id]
     return TokenizerAssets(
         tokenizer_json=text,
         chat_template=_chat_template(folder, settings),
@@ -205,12 +206,13 @@ def _chat_template(folder: Path, settings: Mapping[str, Any]) -> str | None:
     return template if isinstance(template, str) else None
 
 
-def _all(ids: Any) -> list[int]:
-    return [] if ids is None else [int(one) for one in (ids if isinstance(ids, list) else [ids])]
-
-
-def _first(ids: Any) -> int | None:
-    return next(iter(_all(ids)), None)
+def _ids(table: Mapping[str, Any], key: str) -> list[int]:
+    """A token id, or a list of them, or nothing."""
+    value = table.get(key)
+    ids = [] if value is None else value if isinstance(value, list) else [value]
+    if not all(type(one) is int and one >= 0 for one in ids):
+        raise TokenizerError(f"{key} is {value!r}; it must be a token id or a list of them. Get the model again.")
+    return ids
 
 
 def _content_hash(folder: Path, weight_files: list[str]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from satchel.errors import (
     BadWeightsError,
     ContextLengthError,
+    CorruptModelError,
     TokenizerError,
     UnsafeModelError,
     UnsupportedModelError,
@@ -23,6 +24,15 @@ ARCHITECTURES: Mapping[str, str] = {
     "Qwen3ForCausalLM": "qwen3",
     "Gemma3ForCausalLM": "gemma3_text",
 }
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "max_position_embeddings",
+)
+_OPTIONAL_SIZES = ("num_key_value_heads", "head_dim")
 # Config keys that, set to anything but None, False, 0 or an empty value, ask for something that can't be lowered.
 _REFUSED_FEATURES: Mapping[str, str] = {
     "attn_logit_softcapping": "caps the logits inside attention, which the runtimes' attention kernels can't do",
@@ -38,7 +48,8 @@ _STATIC_ROPE = {"default", "linear", "llama3", "yarn"}
 def verify(checkpoint: Checkpoint) -> Checkpoint:
     """The checkpoint itself, once config, tensors and tokenizer are known to fit together and to be convertible.
 
-    Reads no weight. Raises UnsafeModelError, UnsupportedModelError, BadWeightsError or TokenizerError.
+    Reads no weight. Raises UnsafeModelError, UnsupportedModelError, CorruptModelError, BadWeightsError or
+    TokenizerError.
     """
     check_config(checkpoint.model_id, checkpoint.config)
     check_tensors(checkpoint.config, checkpoint.tensors)
@@ -47,17 +58,25 @@ def verify(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def check_config(model_id: str, config: Mapping[str, Any]) -> None:
-    """Raise UnsafeModelError or UnsupportedModelError, with the reason, if the config can't be lowered exactly."""
+    """Raise UnsafeModelError, UnsupportedModelError or CorruptModelError, with the reason, if it can't be lowered."""
     if config.get("auto_map"):
         raise UnsafeModelError(
             f"{model_id} comes with Python code of its own (auto_map in config.json), and Satchel never runs a model's "
             "code. If transformers has this architecture built in, remove auto_map from config.json."
         )
-    named = config.get("architectures") or [None]
-    if len(named) != 1 or ARCHITECTURES.get(named[0]) != config.get("model_type"):
+    supported = [[name] for name, kind in ARCHITECTURES.items() if kind == config.get("model_type")]
+    if config.get("architectures") not in supported:
         raise UnsupportedModelError(
-            f"{model_id} has the architecture {', '.join(map(str, named))} (model_type {config.get('model_type')}), "
+            f"{model_id} has the architectures {config.get('architectures')} (model_type {config.get('model_type')}), "
             f"which can't be converted. These can: {', '.join(ARCHITECTURES)}."
+        )
+    for key in (*_SIZES, *_OPTIONAL_SIZES):
+        size = config.get(key)
+        if (size is None and key in _OPTIONAL_SIZES) or (type(size) is int and size > 0):
+            continue
+        raise CorruptModelError(
+            f"config.json of {model_id} gives {size!r} as {key}; a positive whole number is needed. "
+            "Get the model again."
         )
     for key, reason in _REFUSED_FEATURES.items():
         if config.get(key):
@@ -75,6 +94,8 @@ def _rope_types(config: Mapping[str, Any]) -> set[str]:
     found = set()
     for key in ("rope_scaling", "rope_parameters"):
         table = config.get(key) or {}
+        if not isinstance(table, dict):
+            raise CorruptModelError(f"{key} in config.json is {table!r}, not a table. Get the model again.")
         per_layer_type = [entry for entry in table.values() if isinstance(entry, dict)]
         for entry in per_layer_type or [table]:
             found.add(str(entry.get("rope_type") or entry.get("type") or "default"))

@@ -141,6 +141,13 @@ def test_a_missing_tokenizer_is_refused(make_directory: MakeDirectory) -> None:
         open_directory(folder)
 
 
+def test_a_stop_token_that_is_no_id_is_refused(make_directory: MakeDirectory) -> None:
+    folder = make_directory()
+    (folder / "generation_config.json").write_text('{"eos_token_id": [257, "</s>"]}')
+    with pytest.raises(TokenizerError, match=r"eos_token_id is \[257, '</s>'\]"):
+        open_directory(folder)
+
+
 def test_damage_is_named(make_directory: MakeDirectory) -> None:
     folder = make_directory()
     weights = folder / "model.safetensors"

@@ -12,6 +12,7 @@ from satchel.cache import Cache
 from satchel.errors import (
     BadWeightsError,
     ContextLengthError,
+    CorruptModelError,
     ModelError,
     ModelNotFoundError,
     TokenizerError,
@@ -46,9 +47,13 @@ def test_a_good_gguf_file_opens(make_gguf: Callable[..., Path], cache: Cache) ->
         ({"architectures": ["MixtralForCausalLM"]}, UnsupportedModelError, "MixtralForCausalLM.*LlamaForCausalLM"),
         ({"architectures": None}, UnsupportedModelError, "None"),
         ({"model_type": "mamba"}, UnsupportedModelError, "model_type mamba"),
+        ({"hidden_size": None}, CorruptModelError, "None as hidden_size"),
+        ({"num_hidden_layers": "two"}, CorruptModelError, "'two' as num_hidden_layers"),
         ({"attn_logit_softcapping": 50.0}, UnsupportedModelError, "caps the logits inside attention"),
         ({"num_local_experts": 8}, UnsupportedModelError, "mixture of experts"),
         ({"quantization_config": {"quant_method": "gptq"}}, UnsupportedModelError, "already quantized"),
+        ({"num_key_value_heads": -2}, CorruptModelError, "-2 as num_key_value_heads"),
+        ({"rope_scaling": "yarn"}, CorruptModelError, "rope_scaling in config.json is 'yarn'"),
         ({"rope_scaling": {"type": "dynamic", "factor": 2.0}}, UnsupportedModelError, "'dynamic'"),
         (
             {"rope_parameters": {"full_attention": {"rope_type": "longrope"}, "sliding_attention": {}}},
