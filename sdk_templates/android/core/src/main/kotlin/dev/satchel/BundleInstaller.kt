@@ -3,6 +3,7 @@ package dev.satchel
 import java.io.File
 import java.io.IOException
 import java.io.InputStream
+import java.security.MessageDigest
 
 /**
  * Unpacks a bundle into files, once: an app's assets can't be mapped into memory.
@@ -30,13 +31,14 @@ public class BundleInstaller(
         val target = File(root, folderName(name, manifest))
         synchronized(LOCK) {
             if (target.isDirectory) return target
+            root.mkdirs() // free space is that of an existing folder
             removeUnfinished()
             val required = Bundle.installedArtifacts(manifest).sumOf { it.bytes } + text.size
             val available = freeBytes()
             if (available < required) throw SatchelException.StorageFull(required, available)
             val temporary = File(root, target.name + UNFINISHED)
             try {
-                if (!temporary.mkdirs()) throw IOException("Can't create the folder $temporary")
+                if (!temporary.mkdir()) throw IOException("Can't create the folder $temporary")
                 for (artifact in Bundle.installedArtifacts(manifest)) {
                     File(temporary, artifact.file).outputStream().use { output ->
                         open(artifact.file).use { input -> copyVerified(input, output, artifact, onProgress) }
@@ -66,7 +68,7 @@ public class BundleInstaller(
 
     private fun folderName(name: String, manifest: Manifest): String {
         val content = Bundle.installedArtifacts(manifest).joinToString("") { it.role + it.sha256 }
-        val digest = java.security.MessageDigest.getInstance("SHA-256").digest(content.encodeToByteArray())
+        val digest = MessageDigest.getInstance("SHA-256").digest(content.encodeToByteArray())
         return name + SEPARATOR + digest.take(VERSION_BYTES).joinToString("") { "%02x".format(it) }
     }
 

@@ -5,7 +5,7 @@ import java.util.concurrent.atomic.AtomicBoolean
 import java.util.concurrent.atomic.AtomicInteger
 
 /** An engine that continues what it was fed as [next] says, and fails loudly if it is used against its contract. */
-internal class FakeEngine(
+class FakeEngine(
     private val stepMillis: Long = 0,
     private val next: (List<Int>) -> Int,
 ) : TokenEngine {

@@ -7,7 +7,7 @@ import java.nio.ByteOrder
 import java.security.MessageDigest
 
 /** A small bundle in a folder: ids 0 to 255 are bytes, [END] ends a turn, [USER] and [ASSISTANT] open one. */
-internal object TestBundle {
+object TestBundle {
     const val END = 256
     const val USER = 257
     const val ASSISTANT = 258

@@ -36,7 +36,9 @@ public suspend fun SatchelModel.Companion.load(
     val installer = BundleInstaller(File(context.noBackupFilesDir, FOLDER))
     val assets = context.assets
     val (chosen, directory) = withContext(Dispatchers.IO) {
-        val chosen = chooseModel(assets.list(FOLDER).orEmpty().toList(), name)
+        // A listing may go deeper than the folders of the models (Robolectric's does).
+        val present = assets.list(FOLDER).orEmpty().map { it.substringBefore('/') }.distinct().sorted()
+        val chosen = chooseModel(present, name)
         chosen to installer.install(chosen, { file -> assets.open("$FOLDER/$chosen/$file") }) { ensureActive() }
     }
     val model = SatchelModel.load(directory, threads)
