@@ -14,8 +14,6 @@ from satchel.errors import BadWeightsError, InternalError
 from satchel.formats.pte import carried_offset
 from satchel.quantize.checkpoint import QuantizedCheckpoint, QuantizedTensor
 
-_INT4: torch.dtype = torch.int4  # type: ignore[attr-defined]  # there, but missing in torch's stubs
-
 
 def install(model: nn.Module, weights: QuantizedCheckpoint, *, dequantized: bool = False) -> None:
     """Replaces every parameter of `model` by its quantized form.
@@ -25,20 +23,144 @@ def install(model: nn.Module, weights: QuantizedCheckpoint, *, dequantized: bool
     Raises BadWeightsError if the checkpoint lacks a parameter or has another shape.
     """
     block_sums: dict[tuple[int, int], torch.Tensor] = {}
+    import torchao.quantization  # noqa: F401  registers torch.ops.torchao
+
     for module_name, module in list(model.named_modules()):
-        for parameter_name, parameter in list(module.named_parameters(recurse=False)):
-            name = f"{module_name}.{parameter_name}"
-            tensor = weights.read(name)
-            _check_shape(name, tensor, parameter)
+        tensors = {
+            name: _read(weights, f"{module_name}.{name}", p) for name, p in module.named_parameters(recurse=False)
+        }
+        if isinstance(module, nn.Linear) and tensors["weight"].values is None:
+            parent, _, child = module_name.rpartition(".")
+            bias = tensors["bias"].values if "bias" in tensors else None
+            setattr(model.get_submodule(parent), child, _linear(tensors["weight"], bias, block_sums, dequantized))
+            continue
+        for name, tensor in tensors.items():
             if tensor.values is not None:
-                _set(module, parameter_name, torch.from_numpy(tensor.values))
+                _set(module, name, torch.from_numpy(tensor.values))
             elif isinstance(module, nn.Embedding):
-                _set(module, parameter_name, _plain(tensor) if dequantized else _int8_rows(tensor, activations=False))
-            elif isinstance(module, nn.Linear):
-                parent_name, _, child = module_name.rpartition(".")
-                setattr(model.get_submodule(parent_name), child, _linear(module, tensor, block_sums, dequantized))
+                _set(module, name, _float_weight(tensor) if dequantized else _torchao_rows(tensor))
             else:
-                raise InternalError(f"{name}: a quantized {type(module).__name__} has no lowering")
+                raise InternalError(f"{module_name}.{name}: a quantized {type(module).__name__} has no lowering")
+
+
+def _read(weights: QuantizedCheckpoint, name: str, parameter: torch.Tensor) -> QuantizedTensor:
+    tensor = weights.read(name)
+    stored = tensor.values if tensor.values is not None else tensor.codes
+    if stored is None or tuple(stored.shape) != tuple(parameter.shape):
+        found = None if stored is None else tuple(stored.shape)
+        raise BadWeightsError(f"{name}: the model needs shape {tuple(parameter.shape)}, the checkpoint has {found}")
+    return tensor
+
+
+def _set(module: nn.Module, name: str, value: torch.Tensor) -> None:
+    setattr(module, name, nn.Parameter(value, requires_grad=False))
+
+
+def _linear(
+    tensor: QuantizedTensor,
+    bias: NDArray[np.float32] | None,
+    block_sums: dict[tuple[int, int], torch.Tensor],
+    dequantized: bool,
+) -> nn.Module:
+    """The linear of one quantized weight, with its offsets if it has any."""
+    codes = _plain_linear(tensor, bias, dequantized)
+    if tensor.offset is None:
+        return codes
+    assert tensor.codes is not None
+    inputs, group = tensor.codes.shape[1], tensor.plan.group
+    if (inputs, group) not in block_sums:
+        block_sums[inputs, group] = torch.eye(inputs // group).repeat_interleave(group, dim=1).contiguous()
+    return OffsetLinear(codes, _plain_linear(carried_offset(tensor), None, dequantized), block_sums[inputs, group])
+
+
+def _plain_linear(tensor: QuantizedTensor, bias: NDArray[np.float32] | None, dequantized: bool) -> nn.Module:
+    if not dequantized:
+        return QuantizedLinear(QuantizedWeight(tensor), None if bias is None else torch.from_numpy(bias))
+    weight = _float_weight(tensor)
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+    _set(linear, "weight", weight)
+    if bias is not None:
+        _set(linear, "bias", torch.from_numpy(bias))
+    return linear
+
+
+def _float_weight(tensor: QuantizedTensor) -> torch.Tensor:
+    """`scale * code`, float32, without the offset."""
+    assert tensor.codes is not None
+    assert tensor.scale is not None
+    codes, scale = torch.from_numpy(tensor.codes).float(), torch.from_numpy(tensor.scale)
+    return codes * (scale.repeat_interleave(tensor.plan.group, 1) if tensor.plan.scheme == "int4" else scale[:, None])
+
+
+def _torchao_rows(tensor: QuantizedTensor) -> torch.Tensor:
+    """int8 rows as torchao's tensor: whatever forward the model's embedding has (Gemma's scales it) works on it."""
+    from torchao.quantization.quantize_.workflows.intx.intx_unpacked_to_int8_tensor import IntxUnpackedToInt8Tensor
+
+    assert tensor.codes is not None
+    assert tensor.scale is not None
+    scale = torch.from_numpy(tensor.scale).reshape(-1, 1)
+    rows: torch.Tensor = IntxUnpackedToInt8Tensor(
+        qdata=torch.from_numpy(tensor.codes),
+        scale=scale.clone(),
+        zero_point=torch.zeros_like(scale, dtype=torch.int8),
+        target_dtype=torch.int8,
+        block_size=(1, tensor.codes.shape[1]),
+        dtype=torch.float32,
+        activation_quantization=None,
+    )
+    return rows
+
+
+class QuantizedWeight(nn.Module):
+    """Integer codes and scales as buffers; `forward()` is the float32 weight the kernels stand for.
+
+    codes int8 [out, in]; scale float32 [out, in / group]. The operators are torchao's, which XNNPACK's partitioner
+    recognises. Its tensor subclasses say the same but make export and every retrace twice as slow.
+    """
+
+    codes: torch.Tensor
+    scale: torch.Tensor
+    zero: torch.Tensor
+
+    def __init__(self, tensor: QuantizedTensor) -> None:
+        super().__init__()
+        assert tensor.codes is not None
+        assert tensor.scale is not None
+        rows, width = tensor.codes.shape
+        self.group = tensor.plan.group if tensor.plan.scheme == "int4" else width
+        self.low, self.high = (-8, 7) if tensor.plan.scheme == "int4" else (-128, 127)
+        # A view with a stride of 0 is refused later, hence the clone.
+        scales = torch.from_numpy(tensor.scale).reshape(rows, -1).clone()
+        self.register_buffer("codes", torch.from_numpy(tensor.codes))
+        self.register_buffer("scale", scales)
+        self.register_buffer("zero", torch.zeros_like(scales, dtype=torch.int8))
+
+    def forward(self) -> torch.Tensor:
+        block = [1, self.group]
+        weight: torch.Tensor = torch.ops.torchao.dequantize_affine(
+            self.codes, block, self.scale, self.zero, torch.int8, self.low, self.high
+        )
+        return weight
+
+
+class QuantizedLinear(nn.Module):
+    """A linear with dynamic int8 activations (asymmetric, per token): x [..., in] -> y [..., out]."""
+
+    def __init__(self, weight: QuantizedWeight, bias: torch.Tensor | None) -> None:
+        super().__init__()
+        self.weight = weight
+        self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        operators = torch.ops.torchao
+        block, limits = [1] * (x.dim() - 1) + [x.shape[-1]], (-128, 127)
+        scale, zero = operators.choose_qparams_affine(
+            x, "ASYMMETRIC", block, torch.int8, *limits, None, None, torch.int8
+        )
+        codes = operators.quantize_affine(x, block, scale, zero, torch.int8, *limits)
+        return functional.linear(
+            operators.dequantize_affine(codes, block, scale, zero, torch.int8, *limits), self.weight(), self.bias
+        )
 
 
 class OffsetLinear(nn.Module):
@@ -46,7 +168,7 @@ class OffsetLinear(nn.Module):
 
     block_sum: torch.Tensor
 
-    def __init__(self, codes: nn.Linear, offset: nn.Linear, block_sum: torch.Tensor) -> None:
+    def __init__(self, codes: nn.Module, offset: nn.Module, block_sum: torch.Tensor) -> None:
         super().__init__()
         self.codes = codes
         self.offset = offset
@@ -56,74 +178,3 @@ class OffsetLinear(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         out: torch.Tensor = self.codes(x) + self.offset(functional.linear(x, self.block_sum))
         return out
-
-
-def _linear(
-    module: nn.Linear, tensor: QuantizedTensor, block_sums: dict[tuple[int, int], torch.Tensor], dequantized: bool
-) -> nn.Module:
-    if tensor.plan.scheme == "int8":
-        _set(module, "weight", _plain(tensor) if dequantized else _int8_rows(tensor, activations=True))
-        return module
-    _set(module, "weight", _plain(tensor) if dequantized else _int4_groups(tensor))
-    if tensor.offset is None:
-        return module
-    group = tensor.plan.group
-    key = (module.in_features, group)
-    if key not in block_sums:
-        block_sums[key] = torch.eye(module.in_features // group).repeat_interleave(group, dim=1).contiguous()
-    carried = carried_offset(tensor)
-    offset = nn.Linear(module.in_features // group, module.out_features, bias=False, device="meta")
-    _set(offset, "weight", _plain(carried) if dequantized else _int8_rows(carried, activations=True))
-    return OffsetLinear(module, offset, block_sums[key])
-
-
-def _set(module: nn.Module, name: str, value: torch.Tensor) -> None:
-    setattr(module, name, nn.Parameter(value, requires_grad=False))
-
-
-def _plain(tensor: QuantizedTensor) -> torch.Tensor:
-    """`scale * code`, float32, without the offset."""
-    assert tensor.codes is not None and tensor.scale is not None
-    codes, scale = torch.from_numpy(tensor.codes).float(), torch.from_numpy(tensor.scale)
-    return codes * (scale.repeat_interleave(tensor.plan.group, 1) if tensor.plan.scheme == "int4" else scale[:, None])
-
-
-def _int4_groups(tensor: QuantizedTensor) -> torch.Tensor:
-    assert tensor.codes is not None and tensor.scale is not None
-    return _intx(tensor.codes, tensor.scale, _INT4, tensor.plan.group, activations=True)
-
-
-def _int8_rows(tensor: QuantizedTensor, *, activations: bool) -> torch.Tensor:
-    assert tensor.codes is not None and tensor.scale is not None
-    return _intx(tensor.codes, tensor.scale.reshape(-1, 1), torch.int8, tensor.codes.shape[1], activations=activations)
-
-
-def _intx(
-    codes: NDArray[np.int8], scale: NDArray[np.float32], dtype: torch.dtype, group: int, *, activations: bool
-) -> torch.Tensor:
-    """torchao's tensor for given codes; `activations` asks for dynamic int8 activations per token."""
-    from torchao.quantization.quantize_.workflows.intx.intx_unpacked_to_int8_tensor import (
-        IntxUnpackedToInt8Tensor,
-        IntxUnpackedToInt8TensorActivationQuantization,
-    )
-
-    scales = torch.from_numpy(scale).contiguous()
-    tensor: torch.Tensor = IntxUnpackedToInt8Tensor(
-        qdata=torch.from_numpy(codes).contiguous(),
-        scale=scales,
-        zero_point=torch.zeros_like(scales, dtype=torch.int8),
-        target_dtype=dtype,
-        block_size=(1, group),
-        dtype=torch.float32,
-        activation_quantization=(
-            IntxUnpackedToInt8TensorActivationQuantization.INT8_ASYM_PER_TOKEN if activations else None
-        ),
-    )
-    return tensor
-
-
-def _check_shape(name: str, tensor: QuantizedTensor, parameter: torch.Tensor) -> None:
-    stored = tensor.values if tensor.values is not None else tensor.codes
-    if stored is None or tuple(stored.shape) != tuple(parameter.shape):
-        found = None if stored is None else tuple(stored.shape)
-        raise BadWeightsError(f"{name}: the model needs shape {tuple(parameter.shape)}, the checkpoint has {found}")
