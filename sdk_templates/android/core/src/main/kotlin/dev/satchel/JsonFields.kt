@@ -80,7 +80,8 @@ internal class JsonFields private constructor(
         fun parse(file: String, text: String): JsonFields {
             val root = try {
                 Json.parseToJsonElement(text)
-            } catch (e: IllegalArgumentException) { // what kotlinx.serialization throws for text that is no JSON
+            } catch (e: IllegalArgumentException) {
+                // What kotlinx.serialization throws for text that is no JSON.
                 throw SatchelException.BundleCorrupt(file, "JSON", "something else", e)
             }
             val fields = root as? JsonObject ?: throw SatchelException.BundleCorrupt(file, "a JSON object", "a value")

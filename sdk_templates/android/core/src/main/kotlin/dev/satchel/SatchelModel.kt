@@ -7,7 +7,6 @@ import kotlinx.coroutines.flow.flow
 import kotlinx.coroutines.isActive
 import kotlinx.coroutines.withContext
 import java.io.File
-import java.io.IOException
 import kotlin.random.Random
 import kotlin.time.Duration
 import kotlin.time.DurationUnit
@@ -128,8 +127,7 @@ public class SatchelModel internal constructor(
                 generatedTokens = generated,
                 timeToFirstToken = timeToFirstToken,
                 prefillTokensPerSecond = rate(prompt.size, timeToFirstToken),
-                decodeTokensPerSecond =
-                    if (decoded > 0) rate(decoded, start.elapsedNow() - timeToFirstToken) else null,
+                decodeTokensPerSecond = if (decoded > 0) rate(decoded, start.elapsedNow() - timeToFirstToken) else null,
             )
             emit(TextChunk(stream.end(), unsent, reason, stats))
         }

@@ -15,14 +15,15 @@ object TestBundle {
     const val CONTEXT = 64
     const val CHUNK = 8
 
-    val PROMPT = """
+    val PROMPT =
+        """
         {"schema_version": 1, "kind": "chat", "prefix": [], "default_system": [], "generation_prompt": [$ASSISTANT],
          "roles": {"system": {"before": [], "after": [$END], "trim": false},
                    "user": {"before": [$USER], "after": [$END], "trim": true},
                    "assistant": {"before": [$ASSISTANT], "after": [$END], "trim": false}},
          "system": "first", "order": "alternating",
          "special_tokens": {"$END": "<end>", "$USER": "<user>", "$ASSISTANT": "<assistant>"}, "unsupported": []}
-    """.trimIndent()
+        """.trimIndent()
 
     /** Writes the files and their manifest; [edit] changes the manifest's text. */
     fun write(
@@ -38,7 +39,8 @@ object TestBundle {
             File(directory, names.getValue(role)).writeBytes(bytes)
             """{"role": "$role", "file": "${names[role]}", "bytes": ${bytes.size}, "sha256": "${sha256(bytes)}"}"""
         }
-        val manifest = """
+        val manifest =
+            """
             {"schema_version": 1, "a_later_field": true, "model": {"id": "tiny"}, "recipe": "float",
              "backend": "fake", "artifacts": [${artifacts.joinToString()},
                  {"role": "slots", "file": "slots.json", "bytes": 1, "sha256": "not shipped to devices"}],
@@ -46,7 +48,7 @@ object TestBundle {
              "special_ids": {"bos": null, "stop": [$END]},
              "generation_defaults": {"temperature": 0.0, "max_new_tokens": 20},
              "requires": {"sdk": "0.1.0", "runtime": "1.5.0", "cpu_features": {}}}
-        """.trimIndent()
+            """.trimIndent()
         File(directory, "manifest.json").writeText(edit(manifest))
         return directory
     }

@@ -33,8 +33,10 @@ internal object Chat {
         val options = GenerateOptions(line.int("max-tokens"), line.double("temperature"), line.long("seed"))
         val prompt = line.positional(1, "PROMPT")
         SatchelModel.load(File(line.positional(0, "BUNDLE")), line.int("threads") ?: 0).use { model ->
-            val chunks =
-                if (line.flag("raw")) model.generate(prompt, options) else model.newSession().streamResponse(prompt, options)
+            val chunks = when {
+                line.flag("raw") -> model.generate(prompt, options)
+                else -> model.newSession().streamResponse(prompt, options)
+            }
             val ids = ArrayList<Int>()
             chunks.collect { chunk ->
                 ids += chunk.ids

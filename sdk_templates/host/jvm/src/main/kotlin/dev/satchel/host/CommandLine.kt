@@ -18,7 +18,7 @@ internal class CommandLine(
                 name == argument -> positional += argument
                 name in flags -> options[name] = "true"
                 name in named && rest.hasNext() -> options[name] = rest.next()
-                else -> throw IllegalArgumentException("$argument is unknown or lacks its value; there are $named $flags")
+                else -> throw IllegalArgumentException("$argument is unknown or lacks a value; there are $named $flags")
             }
         }
     }
