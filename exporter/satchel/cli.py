@@ -4,7 +4,9 @@ Nothing heavy is imported here: `satchel --help` must answer at once, so every c
 `main` is the only place where an error becomes an exit code.
 """
 
+import logging
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -286,5 +288,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def entry() -> NoReturn:
-    """The `satchel` command."""
+    """The `satchel` command.
+
+    Warnings of the libraries below (deprecations, mostly) are for their developers: `python -W default -m satchel`
+    shows them, otherwise a person sees only what Satchel says.
+    """
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
     sys.exit(main())

@@ -1,0 +1,5 @@
+"""`python -m satchel`: the `satchel` command."""
+
+from satchel.cli import entry
+
+entry()
