@@ -1,0 +1,185 @@
+"""Lowering: any decoder becomes a program that computes Hugging Face's model, and filling equals lowering."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from satchel.errors import InternalError
+from satchel.formats import pte, pte_inspect
+from satchel.lower.executorch import lower, lower_skeleton, parameter_shapes
+from satchel.lower.placeholder import PlaceholderWeights
+from satchel.lower.spec import ProgramSpec
+from satchel.quantize.plan import QuantPlan, TensorPlan
+from satchel.runtimes.executorch import ExecuTorchEngine
+from satchel.skeleton import read_skeleton
+from satchel.validate.graph import TOLERANCE, cut_spec, prove
+
+TINY: dict[str, Any] = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "vocab_size": 160,
+    "max_position_embeddings": 256,
+    "tie_word_embeddings": True,
+}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": {"model_type": "llama", "tie_word_embeddings": False},
+    "qwen3": {"model_type": "qwen3"},
+    "gemma3": {
+        "model_type": "gemma3_text",
+        "num_hidden_layers": 3,
+        "sliding_window": 8,
+        "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
+    },
+}
+
+
+def spec(config: dict[str, Any], linear: TensorPlan, context_length: int = 96, prefill_chunk: int = 16) -> ProgramSpec:
+    """A spec by structure: tables int8, other matrices as `linear`, the rest float."""
+    tied = bool(config["tie_word_embeddings"])
+    tensors = {
+        name: TensorPlan("float")
+        if len(shape) == 1 or linear.scheme == "float"
+        else TensorPlan("int8")
+        if shape[0] == config["vocab_size"]
+        else linear
+        for name, shape in parameter_shapes(config).items()
+        if not (tied and name == "lm_head.weight")
+    }
+    return ProgramSpec(config, QuantPlan(tensors, tied), context_length, prefill_chunk, 1, (2,))
+
+
+OFFSET = TensorPlan("int4", 32, True)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_graph_proof_past_the_sliding_window(family: str) -> None:
+    config = {**TINY, **FAMILIES[family]}
+    proof = prove(spec(config, OFFSET))
+    assert proof.passed
+    assert proof.positions > 3 * (config.get("sliding_window") or 1)
+    assert proof.scale > 100 * TOLERANCE  # the logits are large enough for the tolerance to mean something
+
+
+def test_a_wrong_graph_fails_the_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The offsets left out of the program, as a wiring mistake would."""
+    from satchel.lower import quantized
+
+    monkeypatch.setattr(quantized.OffsetLinear, "forward", lambda self, x: self.codes(x))
+    proof = prove(spec({**TINY, **FAMILIES["llama"]}, OFFSET))
+    assert proof.plain_max_abs <= TOLERANCE
+    assert proof.decomposed_max_abs > 100 * TOLERANCE
+    assert not proof.passed
+
+
+def test_the_cut_keeps_one_layer_of_each_kind() -> None:
+    kinds = ["sliding_attention"] * 5 + ["full_attention"]
+    config = {**TINY, **FAMILIES["gemma3"], "num_hidden_layers": 12, "layer_types": kinds * 2, "vocab_size": 4000}
+    cut = cut_spec(spec(config, OFFSET, context_length=128))
+    assert cut.config["layer_types"] == ["sliding_attention", "full_attention"]
+    assert cut.config["num_hidden_layers"] == 2
+    assert cut.config["vocab_size"] == 512
+    assert cut.context_length > cut.config["sliding_window"]
+
+
+@dataclass(frozen=True)
+class Lowered:
+    spec: ProgramSpec
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def tiny_skeleton(tmp_path_factory: pytest.TempPathFactory) -> Lowered:
+    folder = tmp_path_factory.mktemp("skeleton")
+    tiny = spec({**TINY, **FAMILIES["qwen3"]}, OFFSET)
+    lower_skeleton(tiny, folder, {"max_abs": 0.0})
+    return Lowered(tiny, folder)
+
+
+def other_weights(of: ProgramSpec) -> Any:
+    """Weights that differ from the placeholders, with a tied head that is the embedding."""
+
+    class Weights:
+        plan = of.plan
+        inner = PlaceholderWeights(of.plan, parameter_shapes(of.config), {})
+
+        def read(self, name: str) -> Any:
+            tensor = self.inner.read(self.plan.canonical(name))
+            if tensor.values is not None:
+                return replace(tensor, values=tensor.values * np.float32(1.25))
+            rolled = np.ascontiguousarray(np.roll(tensor.codes, 1, axis=0))
+            offset = None if tensor.offset is None else np.ascontiguousarray(tensor.offset[::-1])
+            return replace(tensor, codes=rolled, scale=np.ascontiguousarray(tensor.scale[::-1]), offset=offset)
+
+    return Weights()
+
+
+def test_a_filled_skeleton_equals_a_lowering_of_the_same_weights(tiny_skeleton: Lowered, tmp_path: Path) -> None:
+    weights = other_weights(tiny_skeleton.spec)
+    skeleton = read_skeleton(tiny_skeleton.folder)
+    path = tmp_path / pte.PROGRAM_FILE
+    pte.fill(skeleton, weights, path)
+    lowered, _ = lower(tiny_skeleton.spec, weights)
+    assert path.read_bytes() == bytes(lowered)
+    assert all(pte.read_back(path, skeleton.slots, weights).values())
+
+
+def test_the_skeleton_holds_no_weights(tiny_skeleton: Lowered, tmp_path: Path) -> None:
+    skeleton = read_skeleton(tiny_skeleton.folder)
+    path = tmp_path / pte.PROGRAM_FILE
+    skeleton.unpack(path)
+    data = path.read_bytes()
+    assert {slot.tensor for slot in skeleton.slots} == set(parameter_shapes(tiny_skeleton.spec.config))
+    assert all(not any(data[slot.offset : slot.offset + slot.bytes]) for slot in skeleton.slots)
+
+
+def test_linears_are_four_bits_in_the_delegates_own_words(tiny_skeleton: Lowered, tmp_path: Path) -> None:
+    path = tmp_path / pte.PROGRAM_FILE
+    pte.fill(read_skeleton(tiny_skeleton.folder), other_weights(tiny_skeleton.spec), path)
+    linears = [tensor for tensor in pte_inspect.tensors(path) if tensor.used_as == "linear"]
+    assert sum(tensor.dtype == "int4" for tensor in linears) == 2 * 7
+
+
+def test_patches_change_no_output(tmp_path: Path) -> None:
+    tiny = spec({**TINY, **FAMILIES["qwen3"], "num_hidden_layers": 1}, OFFSET)
+    weights = other_weights(tiny)
+    engines = []
+    for fast in (True, False):
+        path = tmp_path / f"{fast}.pte"
+        path.write_bytes(lower(tiny, weights, fast=fast)[0])
+        engines.append(ExecuTorchEngine(path, threads=1))
+    ids = np.random.default_rng(5).integers(0, TINY["vocab_size"], 40)
+    for start, end in ((0, 16), (16, 32), (32, 33), (33, 40)):
+        fast_logits, plain_logits = (engine.forward(ids[start:end], start) for engine in engines)
+        assert np.array_equal(fast_logits, plain_logits)
+
+
+def test_every_chunk_length_at_any_position(tmp_path: Path) -> None:
+    """Prefill in chunks of every length gives the logits of feeding one token at a time, up to the full context."""
+    tiny = spec({**TINY, **FAMILIES["qwen3"]}, TensorPlan("float"), context_length=48, prefill_chunk=8)
+    path = tmp_path / pte.PROGRAM_FILE
+    path.write_bytes(lower(tiny, other_weights(tiny))[0])
+    engine = ExecuTorchEngine(path, threads=1)
+    assert (engine.context_length, engine.prefill_chunk, engine.vocab_size) == (48, 8, TINY["vocab_size"])
+    ids = np.random.default_rng(6).integers(0, TINY["vocab_size"], 48)
+    one_by_one = [engine.forward(ids[i : i + 1], i) for i in range(48)]
+    for length in range(1, 9):
+        for start in range(0, 48, length):
+            chunk = ids[start : start + length]
+            logits = engine.forward(chunk, start)
+            assert np.abs(logits - one_by_one[start + len(chunk) - 1]).max() < 1e-5
+
+
+def test_two_lowerings_give_the_same_bytes(tiny_skeleton: Lowered) -> None:
+    """And a part whose bytes occur twice is refused: equal tensors are stored once and would share a slot."""
+    program, placeholders = lower(tiny_skeleton.spec, None)
+    assert lower(tiny_skeleton.spec, None)[0] == program
+    name = "model.layers.0.self_attn.q_proj.weight"
+    with pytest.raises(InternalError, match="shares its bytes"):
+        pte.find_slots(program, placeholders, [name, name])
