@@ -7,20 +7,24 @@ import dev.satchel.SatchelModel
 import dev.satchel.TextChunk
 import kotlinx.coroutines.runBlocking
 import java.io.File
+import java.io.FileDescriptor
+import java.io.FileOutputStream
 import java.io.PrintStream
 import kotlin.system.exitProcess
 
-/** Streams a model's answer to the terminal through the very code that an app runs. */
+/** Streams a model's answers to the terminal through the very code that an app runs. */
 internal object Chat {
     /**
-     * `Chat BUNDLE PROMPT [--raw] [--max-tokens N] [--temperature T] [--seed S] [--threads N] [--ids]`
+     * `Chat BUNDLE PROMPT... [--raw] [--max-tokens N] [--temperature T] [--seed S] [--threads N] [--ids]`
      *
-     * With `--ids` the token ids are printed on a line of their own instead of the text.
+     * Several prompts are the turns of one conversation; with `--raw` each is continued by itself, without the chat
+     * template. With `--ids` an answer is a line of token ids instead of its text.
      */
     @JvmStatic
     fun main(arguments: Array<String>) {
         val line = CommandLine(arguments, setOf("max-tokens", "temperature", "seed", "threads"), setOf("raw", "ids"))
-        val output = PrintStream(System.out, true, "UTF-8")
+        val output = PrintStream(FileOutputStream(FileDescriptor.out), true, "UTF-8")
+        System.setOut(System.err) // native code may print: only answers go to the real standard output
         try {
             runBlocking { answer(line, output) }
         } catch (e: SatchelException) {
@@ -31,19 +35,19 @@ internal object Chat {
 
     private suspend fun answer(line: CommandLine, output: PrintStream) {
         val options = GenerateOptions(line.int("max-tokens"), line.double("temperature"), line.long("seed"))
-        val prompt = line.positional(1, "PROMPT")
+        line.positional(1, "PROMPT")
         SatchelModel.load(File(line.positional(0, "BUNDLE")), line.int("threads") ?: 0).use { model ->
-            val chunks = when {
-                line.flag("raw") -> model.generate(prompt, options)
-                else -> model.newSession().streamResponse(prompt, options)
+            val session = if (line.flag("raw")) null else model.newSession()
+            for (prompt in line.positionalFrom(1)) {
+                val chunks = session?.streamResponse(prompt, options) ?: model.generate(prompt, options)
+                val ids = ArrayList<Int>()
+                chunks.collect { chunk ->
+                    ids += chunk.ids
+                    if (!line.flag("ids")) output.print(chunk.text)
+                    if (chunk.finishReason != null) summarize(chunk)
+                }
+                output.println(if (line.flag("ids")) ids.joinToString(" ") else "")
             }
-            val ids = ArrayList<Int>()
-            chunks.collect { chunk ->
-                ids += chunk.ids
-                if (!line.flag("ids")) output.print(chunk.text)
-                if (chunk.finishReason != null) summarize(chunk)
-            }
-            output.println(if (line.flag("ids")) ids.joinToString(" ") else "")
         }
     }
 

@@ -26,6 +26,8 @@ internal class CommandLine(
     fun positional(index: Int, name: String): String =
         requireNotNull(positional.getOrNull(index)) { "The argument $name is missing" }
 
+    fun positionalFrom(index: Int): List<String> = positional.drop(index)
+
     fun flag(name: String): Boolean = name in options
 
     fun int(name: String): Int? = options[name]?.toInt()
