@@ -96,6 +96,7 @@ inline Floats exp_of_nonpositive(Floats x) {
 constexpr int64_t kBlock = 64;        // keys per block
 constexpr int64_t kTileTokens = 16;   // prompt tokens per work item
 constexpr int64_t kPackedRows = 8;    // from this many rows on, turning a block of keys round pays
+constexpr int64_t kAhead = 16;        // keys to ask the memory for in advance: the caches' own guess is bad at strides
 constexpr float kNoScoreYet = -1e30f; // a finite start keeps (-infinity) - maximum from becoming NaN
 
 static_assert(kBlock % kLanes == 0, "a block of scores must be whole vectors");
@@ -161,6 +162,9 @@ inline void add_values(const float* scores, const float* v, int64_t v_stride, fl
   for (int64_t j = 0; j < count; j++) {
     Floats value[N];
     for (int i = 0; i < N; i++) {
+      if (R < 4) { // few rows: little to compute while the values come
+        __builtin_prefetch(v + (j + kAhead) * v_stride + i * kLanes);
+      }
       value[i] = load(v + j * v_stride + i * kLanes);
     }
     for (int r = 0; r < R; r++) {
@@ -193,6 +197,9 @@ inline void score_few_rows(const float* q, int64_t rows, const float* k, int64_t
                            int64_t count) {
   for (int64_t j = 0; j < count; j++) {
     const float* key = k + j * k_stride;
+    for (int64_t d = 0; d < dim; d += 16) {
+      __builtin_prefetch(key + kAhead * k_stride + d);
+    }
     for (int64_t r = 0; r < rows; r++) {
       Floats s = {};
       for (int64_t d = 0; d < dim; d += kLanes) {
@@ -315,12 +322,21 @@ void attend(const Problem& p, int64_t kv_head, int64_t token, int64_t tokens, Sc
       std::fill(row + visible, row + kBlock, -std::numeric_limits<float>::infinity());
       soften(row, scratch.acc.data() + r * dim, scratch.maximum[r], scratch.total[r], dim);
     }
-    int64_t r = 0;
-    for (; r + 4 <= rows; r += 4) {
-      add_values<4>(scores + r * kBlock, v, v_stride, scratch.acc.data() + r * dim, dim, count);
-    }
-    for (; r < rows; r++) {
-      add_values<1>(scores + r * kBlock, v, v_stride, scratch.acc.data() + r * dim, dim, count);
+    for (int64_t r = 0; r < rows; r += 4) {
+      float* acc = scratch.acc.data() + r * dim;
+      switch (std::min<int64_t>(4, rows - r)) {
+        case 4:
+          add_values<4>(scores + r * kBlock, v, v_stride, acc, dim, count);
+          break;
+        case 3:
+          add_values<3>(scores + r * kBlock, v, v_stride, acc, dim, count);
+          break;
+        case 2:
+          add_values<2>(scores + r * kBlock, v, v_stride, acc, dim, count);
+          break;
+        default:
+          add_values<1>(scores + r * kBlock, v, v_stride, acc, dim, count);
+      }
     }
   }
 
