@@ -3,6 +3,7 @@ package dev.satchel
 import java.io.File
 import java.io.IOException
 import java.io.InputStream
+import java.io.OutputStream
 import java.security.MessageDigest
 
 /**
@@ -40,12 +41,11 @@ public class BundleInstaller(
             try {
                 if (!temporary.mkdir()) throw IOException("Can't create the folder $temporary")
                 for (artifact in Bundle.installedArtifacts(manifest)) {
-                    File(temporary, artifact.file).outputStream().use { output ->
+                    write(File(temporary, artifact.file)) { output ->
                         open(artifact.file).use { input -> copyVerified(input, output, artifact, onProgress) }
-                        output.fd.sync()
                     }
                 }
-                File(temporary, Manifest.FILE).writeBytes(text)
+                write(File(temporary, Manifest.FILE)) { it.write(text) }
                 if (!temporary.renameTo(target)) throw IOException("Can't rename $temporary to $target")
             } finally {
                 temporary.deleteRecursively() // nothing is there under this name after the rename
@@ -59,6 +59,19 @@ public class BundleInstaller(
         synchronized(LOCK) {
             root.listFiles { file -> file.name.startsWith("$name$SEPARATOR") && file.name != current.name }
                 ?.forEach { it.deleteRecursively() }
+        }
+    }
+
+    /** Removes the unpacked bundle in [directory]: it turned out to be damaged. */
+    public fun remove(directory: File) {
+        synchronized(LOCK) { directory.deleteRecursively() }
+    }
+
+    /** A power cut after the rename must not find the folder with its final name and a file without its bytes. */
+    private fun write(file: File, content: (OutputStream) -> Unit) {
+        file.outputStream().use { output ->
+            content(output)
+            output.fd.sync()
         }
     }
 

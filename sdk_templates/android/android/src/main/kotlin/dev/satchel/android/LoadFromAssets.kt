@@ -17,7 +17,8 @@ private const val FOLDER = "satchel"
  * Opens the model that a model library put into the app's assets.
  *
  * The first load unpacks it into the app's storage that is never backed up, verifying every byte; later loads only
- * verify. When a new version has opened, files of older versions are removed. Safe to call from the main thread.
+ * verify, and unpack again what was damaged since. When a new version has opened, files of older versions are removed.
+ * Safe to call from the main thread.
  *
  * @param name the model library's name, such as `smollm2-135m-instruct-int4`; may be left out if the app has one model
  * @param threads number of threads to compute with, 0 for the runtime's own choice
@@ -35,13 +36,23 @@ public suspend fun SatchelModel.Companion.load(
 ): SatchelModel {
     val installer = BundleInstaller(File(context.noBackupFilesDir, FOLDER))
     val assets = context.assets
-    val (chosen, directory) = withContext(Dispatchers.IO) {
+    val chosen = withContext(Dispatchers.IO) {
         // A listing may go deeper than the folders of the models (Robolectric's does).
         val present = assets.list(FOLDER).orEmpty().map { it.substringBefore('/') }.distinct().sorted()
-        val chosen = chooseModel(present, name)
-        chosen to installer.install(chosen, { file -> assets.open("$FOLDER/$chosen/$file") }) { ensureActive() }
+        chooseModel(present, name)
     }
-    val model = SatchelModel.load(directory, threads)
+
+    suspend fun install() = withContext(Dispatchers.IO) {
+        installer.install(chosen, { file -> assets.open("$FOLDER/$chosen/$file") }) { ensureActive() }
+    }
+
+    val directory = install()
+    val model = try {
+        SatchelModel.load(directory, threads)
+    } catch (_: SatchelException.BundleCorrupt) {
+        withContext(Dispatchers.IO) { installer.remove(directory) }
+        SatchelModel.load(install(), threads)
+    }
     try {
         withContext(Dispatchers.IO) { installer.removeOthers(chosen, directory) }
     } catch (e: CancellationException) {

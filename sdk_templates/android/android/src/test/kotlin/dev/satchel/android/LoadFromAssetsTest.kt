@@ -73,7 +73,7 @@ class LoadFromAssetsTest {
     }
 
     @Test
-    fun `a second load unpacks nothing, and a damaged unpacked file is found`() = runBlocking {
+    fun `a second load unpacks nothing, and one that finds a damaged file unpacks it again`() = runBlocking {
         addModel("tiny-float", TestBundle.write(temporary.newFolder()))
         SatchelModel.load(context).close()
         val program = File(installed.listFiles()!!.single(), "model.pte")
@@ -82,8 +82,17 @@ class LoadFromAssetsTest {
         SatchelModel.load(context).close()
         assertEquals(time, program.lastModified())
         program.appendText("x")
+        SatchelModel.load(context).close()
+        assertEquals("a program", program.readText())
+    }
+
+    @Test
+    fun `a model library with a damaged file is refused`() = runBlocking {
+        val bundle = TestBundle.write(temporary.newFolder())
+        File(bundle, "model.pte").appendText("x")
+        addModel("tiny-float", bundle)
         assertFailsWith<SatchelException.BundleCorrupt> { SatchelModel.load(context) }
-        Unit
+        assertTrue(installed.list()!!.isEmpty())
     }
 
     @Test

@@ -8,6 +8,7 @@ import org.pytorch.executorch.ExecutorchRuntimeException
 import org.pytorch.executorch.Module
 import org.pytorch.executorch.Tensor
 import java.io.File
+import java.nio.FloatBuffer
 import java.nio.LongBuffer
 
 /** Opens ExecuTorch programs (`.pte`). Found by [java.util.ServiceLoader]. */
@@ -60,7 +61,7 @@ internal class ExecuTorchEngine(
             if (output.numel() != vocabSize.toLong()) {
                 throw SatchelException.RuntimeFailure(0, "the program gave ${output.numel()} logits, not $vocabSize")
             }
-            output.copyDataInto(java.nio.FloatBuffer.wrap(logits))
+            output.copyDataInto(FloatBuffer.wrap(logits))
             logits
         }
     }
