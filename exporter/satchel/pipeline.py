@@ -63,7 +63,7 @@ def build(options: BuildOptions, console: Console) -> BuildResult:
     recipe = replace(recipe, context_length=options.context or recipe.context_length)
     checkpoint = stages.model(options.model, workshop)
     check_context_length(checkpoint, recipe.context_length)
-    assets = stages.text_assets(checkpoint)
+    assets = stages.text_assets(checkpoint, workshop)
     weights = stages.quantized(checkpoint, plan_for(recipe, checkpoint), workshop)
 
     with _work_folder(options.out) as work:

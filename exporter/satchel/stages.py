@@ -1,10 +1,13 @@
 """The stages of a build, each one function from frozen values to the next; slow ones keep their result in the cache."""
 
+import hashlib
 import json
 import math
+import platform
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -116,16 +119,41 @@ class TextAssets:
     program: PromptProgram
 
 
-def text_assets(checkpoint: Checkpoint) -> TextAssets:
-    """Compiles tokenizer and chat template. Raises TokenizerError or PromptTemplateError naming the construct."""
+def text_assets(checkpoint: Checkpoint, workshop: Workshop) -> TextAssets:
+    """Compiles tokenizer and chat template, cached: character classes are found by probing every code point.
+
+    Raises TokenizerError or PromptTemplateError naming the construct that can't be represented.
+    """
+    source = checkpoint.tokenizer
+    key = {
+        "tokenizer": hashlib.sha256(source.tokenizer_json.encode()).hexdigest(),
+        "template": source.chat_template,
+        "tokens": [source.bos_token, source.eos_token],
+        "code": source_hash("reference"),
+        "tokenizers": metadata.version("tokenizers"),
+        "python": platform.python_version(),  # its Unicode tables take part
+    }
+    with workshop.console.stage("Text") as stage:
+        folder = workshop.cache.find("text", key)
+        if folder is not None:
+            stage.reused()
+        else:
+            folder = workshop.cache.get_or_build("text", key, lambda attempt: _compile_text(checkpoint, attempt))
+        compiled = (folder / TOKENIZER).read_bytes()
+        program = PromptProgram.from_json((folder / PROMPT).read_text(encoding="utf-8"))
+        return TextAssets(source.tokenizer_json, compiled, Tokenizer.from_bytes(compiled), program)
+
+
+def _compile_text(checkpoint: Checkpoint, folder: Path) -> None:
     source = checkpoint.tokenizer
     compiled = compile_tokenizer(source.tokenizer_json)
-    tokenizer = Tokenizer.from_bytes(compiled)
-    program = compile_prompt(source.chat_template, tokenizer, source.bos_token, source.eos_token)
-    return TextAssets(source.tokenizer_json, compiled, tokenizer, program)
+    program = compile_prompt(source.chat_template, Tokenizer.from_bytes(compiled), source.bos_token, source.eos_token)
+    (folder / TOKENIZER).write_bytes(compiled)
+    (folder / PROMPT).write_text(program.to_json(), encoding="utf-8")
 
 
 def write_text_assets(assets: TextAssets, folder: Path) -> None:
+    """tokenizer.json, tokenizer.bin and prompt.json of a bundle."""
     (folder / TOKENIZER_JSON).write_text(assets.tokenizer_json, encoding="utf-8")
     (folder / TOKENIZER).write_bytes(assets.tokenizer_bytes)
     (folder / PROMPT).write_text(assets.program.to_json(), encoding="utf-8")

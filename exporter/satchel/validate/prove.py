@@ -40,8 +40,9 @@ def has_reference() -> bool:
 
 def structural_gates(graph_max_abs: float, size: int, predicted: int) -> dict[str, Gate]:
     """Gates that need no run of the model: the graph proof's difference, and the size against the prediction."""
-    off = max(0, abs(size - predicted) - SIZE_SLACK) / predicted
-    return {"graph_max_abs": Gate(graph_max_abs, GRAPH_TOLERANCE), "size_off_prediction": Gate(off, SIZE_TOLERANCE)}
+    limit = max(SIZE_TOLERANCE, SIZE_SLACK / predicted)
+    off = abs(size - predicted) / predicted
+    return {"graph_max_abs": Gate(graph_max_abs, GRAPH_TOLERANCE), "size_off_prediction": Gate(off, limit)}
 
 
 def behaviour_on_host(

@@ -29,6 +29,16 @@ from satchel.tools import Tools
 CONTEXT, CHUNK, NEW_TOKENS = 512, 16, 24
 C_ABI = Path(__file__).with_name("c_abi.py")
 CONFORMANCE = Path(__file__).parents[3] / "conformance"
+SHAPE: dict[str, Any] = {
+    "hidden_size": 96,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "head_dim": 24,  # not a whole number of vectors
+    "max_position_embeddings": CONTEXT,
+    "tie_word_embeddings": False,
+}
 PROMPTS = [
     "What is the capital of France?",
     "And of Japan?",
@@ -59,38 +69,32 @@ def host(sdk_cache: Cache) -> HostEngine:
     return build_host_engine(sdk_cache, Tools())
 
 
-@pytest.fixture(scope="module")
-def chat_bundle(tmp_path_factory: pytest.TempPathFactory, make_bundle: MakeBundle) -> Bundle:
-    """A float Llama of two layers with random weights, with the tokenizer and a prompt program of the shared cases."""
+def lowered(config: dict[str, Any], stop_ids: tuple[int, ...]) -> tuple[bytes, dict[str, int]]:
+    """A float program with random weights, and what a manifest says of its sizes."""
     from satchel.lower.executorch import lower, parameter_shapes
     from satchel.lower.spec import ProgramSpec
 
-    tokenizer = base64.b64decode(json.loads((CONFORMANCE / "tokenizers.json").read_text())["tokenizers"]["chat"])
-    program = json.loads((CONFORMANCE / "prompt.json").read_text())["programs"]["chatml"]
-    end = next(int(token) for token, text in program["special_tokens"].items() if text == "<|im_end|>")
-    config: dict[str, Any] = {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "vocab_size": Tokenizer.from_bytes(tokenizer).vocab_size,
-        "hidden_size": 96,
-        "intermediate_size": 96,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 6,
-        "num_key_value_heads": 2,
-        "head_dim": 24,  # not a whole number of vectors
-        "hidden_act": "silu",
-        "max_position_embeddings": CONTEXT,
-        "rms_norm_eps": 1e-05,
-        "rope_theta": 10000.0,
-        "tie_word_embeddings": False,
-    }
     plan = QuantPlan({name: TensorPlan("float") for name in parameter_shapes(config)}, tied=False)
-    lowered, _ = lower(ProgramSpec(config, plan, CONTEXT, CHUNK, None, (end,)), None)
-    sizes = {"vocab_size": config["vocab_size"], "context_length": CONTEXT, "prefill_chunk": CHUNK}
+    program, _ = lower(ProgramSpec(config, plan, CONTEXT, CHUNK, None, stop_ids), None)
+    return bytes(program), {
+        "vocab_size": config["vocab_size"],
+        "context_length": CONTEXT,
+        "prefill_chunk": CHUNK,
+    }
+
+
+@pytest.fixture(scope="module")
+def chat_bundle(tmp_path_factory: pytest.TempPathFactory, make_bundle: MakeBundle) -> Bundle:
+    """A Llama of two layers, with the tokenizer and a prompt program of the shared cases."""
+    tokenizer = base64.b64decode(json.loads((CONFORMANCE / "tokenizers.json").read_text())["tokenizers"]["chat"])
+    prompt = json.loads((CONFORMANCE / "prompt.json").read_text())["programs"]["chatml"]
+    end = next(int(token) for token, text in prompt["special_tokens"].items() if text == "<|im_end|>")
+    config = {"model_type": "llama", "vocab_size": Tokenizer.from_bytes(tokenizer).vocab_size, **SHAPE}
+    program, sizes = lowered(config, (end,))
     folder = tmp_path_factory.mktemp("chat") / "b"
-    bundle = make_bundle(folder, recipe="float", program=bytes(lowered), **sizes)
+    bundle = make_bundle(folder, recipe="float", program=program, **sizes)
     bundle.file("tokenizer").write_bytes(tokenizer)
-    bundle.file("prompt").write_text(json.dumps(program), encoding="utf-8")
+    bundle.file("prompt").write_text(json.dumps(prompt), encoding="utf-8")
     manifest = replace(bundle.manifest, special_ids=SpecialIds(bos=None, eos=end, pad=None, stop=(end,)))
     write_manifest(folder, manifest, {artifact.role: artifact.file for artifact in bundle.manifest.artifacts})
     return read_bundle(folder)
@@ -107,6 +111,23 @@ def test_logits_are_those_of_the_c_abi(chat_bundle: Bundle, host: HostEngine, tm
     np.savez(tmp_path / "in.npz", tokens=tokens, steps=steps, vocabulary=chat_bundle.manifest.vocab_size)
     subprocess.run([sys.executable, C_ABI, host.native, chat_bundle.file("program"), tmp_path], check=True)
     np.testing.assert_array_equal(np.stack(kotlin), np.load(tmp_path / "out.npy"))
+
+
+def test_a_sliding_window_is_that_of_the_official_kernels(
+    tmp_path: Path, make_bundle: MakeBundle, host: HostEngine
+) -> None:
+    window = {"sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]}
+    program, sizes = lowered({"model_type": "gemma3_text", "vocab_size": 300, **SHAPE, **window}, (2,))
+    bundle = make_bundle(tmp_path / "b", recipe="float", program=program, **sizes)
+    python = ExecuTorchEngine(bundle.file("program"), threads=1)
+    tokens, position = np.random.default_rng(2).integers(0, 300, 200), 0
+    with JvmEngine(server_command(host, bundle.path, Tools(), threads=2), Tools()) as engine:
+        for count in (CHUNK, 1, 1, 5, CHUNK, CHUNK, CHUNK, CHUNK, 9, 1):
+            chunk = tokens[position : position + count]
+            expected = python.forward(chunk, position)
+            assert np.abs(expected).max() > 0.1  # large enough for the tolerance to mean something
+            np.testing.assert_allclose(engine.forward(chunk, position), expected, atol=1e-4, rtol=0)
+            position += count
 
 
 def test_twenty_prompts_get_the_same_tokens_as_in_python(chat_bundle: Bundle, host: HostEngine) -> None:
