@@ -5,7 +5,8 @@ from pathlib import Path
 
 from satchel import stages
 from satchel.backends import Backend
-from satchel.bundle import Manifest, Verdict, file_sha256, write_manifest
+from satchel.bundle import Manifest, Verdict, write_manifest
+from satchel.hashing import file_sha256
 from satchel.lower.spec import ProgramSpec
 from satchel.quantize.plan import QuantPlan, TensorPlan
 from satchel.quantize.recipe import Recipe
@@ -87,7 +88,7 @@ def _behaviour(
             stage.reused()
             return prove.read_behaviour(folder, limits)
         stage.note(f"{sum(len(text.ids) for text in texts)} tokens against the float model")
-        behaviour = prove.behaviour_on_host(backend, checkpoint, program, texts, limits, stage.progress)
+        behaviour = prove.behaviour_on_host(backend.runtime(), checkpoint, program, texts, limits, stage.progress)
         workshop.cache.get_or_build("behaviour", key, lambda attempt: prove.write_behaviour(behaviour, attempt))
         figures = behaviour.figures
         stage.note(f"KL {figures.kl_mean:.4f}, top-1 {figures.top1:.3f} over {figures.tokens} positions")

@@ -5,7 +5,6 @@ schema can add some, and refuse a schema version they do not know. Nothing measu
 the same bytes.
 """
 
-import hashlib
 import json
 import re
 import shutil
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from satchel.errors import BundleError
+from satchel.hashing import file_sha256
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -26,7 +26,6 @@ VerdictStatus = Literal["passed", "weights-only"]
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_CHUNK = 1 << 20
 
 
 # --- the manifest -----------------------------------------------------------------------------------------------
@@ -362,15 +361,6 @@ def assembled_folder(destination: Path) -> Iterator[Path]:
 def canonical_json(value: Any) -> bytes:
     """JSON the way every file of Satchel has it: UTF-8, sorted keys, two spaces, a newline at the end."""
     return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def file_sha256(path: Path) -> str:
-    """sha256 of a file's bytes as lowercase hex; reads 1 MiB at a time."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _remove(folder: Path) -> None:

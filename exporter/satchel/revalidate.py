@@ -130,7 +130,7 @@ def _host(
     progress: Callable[[int, int], None],
     workshop: Workshop,
 ) -> prove.Behaviour:
-    return prove.behaviour_on_host(backend, checkpoint, bundle.file("program"), texts, limits, progress)
+    return prove.behaviour_on_host(backend.runtime(), checkpoint, bundle.file("program"), texts, limits, progress)
 
 
 def _jvm(

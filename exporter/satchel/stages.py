@@ -167,7 +167,7 @@ def quantized(checkpoint: Checkpoint, plan: QuantPlan, workshop: Workshop) -> St
     key = {
         "source": checkpoint.source.sha256,
         "plan": plan_to_json(plan),
-        "code": source_hash("quantize", "source", "formats/safetensors_io.py"),
+        "code": source_hash("quantize", "source"),
     }
     with workshop.console.stage("Quantize") as stage:
         folder = workshop.cache.find("quantized", key)

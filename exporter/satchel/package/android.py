@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import satchel
-from satchel.bundle import MANIFEST, Bundle, assembled_folder, file_sha256, verify_bundle
+from satchel.bundle import MANIFEST, Bundle, assembled_folder, verify_bundle
 from satchel.cache import Cache
 from satchel.console import Console
 from satchel.errors import NotBuiltYetError, UsageError
+from satchel.hashing import file_sha256
 from satchel.package.aar import android_manifest, rename_manifest, write_aar, write_empty_classes
 from satchel.package.archive import Entry
 from satchel.package.check import Budget, check_aar, check_jar

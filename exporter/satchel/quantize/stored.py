@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from satchel.errors import CorruptModelError
-from satchel.formats.safetensors_io import SafetensorsFile, SafetensorsWriter
+from satchel.hashing import file_sha256
 from satchel.quantize.checkpoint import QuantizedTensor
 from satchel.quantize.plan import QuantPlan, TensorPlan
 from satchel.source.checkpoint import TensorInfo
-from satchel.source.fetch import sha256_of
+from satchel.source.safetensors_io import SafetensorsFile, SafetensorsWriter
 
 _WEIGHTS = "weights.safetensors"
 _RECORD = "quantized.json"
@@ -69,7 +69,7 @@ def open_quantized(folder: Path) -> StoredQuantizedCheckpoint:
                 f"{folder} holds quantized weights of format {record['schema_version']}, this version reads "
                 f"{_SCHEMA_VERSION}. Quantize the model again."
             )
-        if sha256_of(folder / _WEIGHTS) != record["sha256"]:
+        if file_sha256(folder / _WEIGHTS) != record["sha256"]:
             raise CorruptModelError(f"{folder / _WEIGHTS} is damaged. Delete {folder} and quantize the model again.")
         return StoredQuantizedCheckpoint(folder, record)
     except (OSError, ValueError, KeyError) as problem:

@@ -190,10 +190,19 @@ def _build_native(cache: Cache, tools: Tools, templates: Path) -> Path:
     key = {
         "sources": tree_hash(templates, native),
         "executorch": version("executorch"),
-        "machine": f"{platform.system()} {platform.machine()}",
+        "machine": f"{platform.system()} {platform.machine()} {_cpu_features()}",
         "satchel": satchel.__version__,
     }
     return cache.get_or_build("host", key, lambda folder: _compile_native(folder, templates, native, tools)) / "lib"
+
+
+def _cpu_features() -> str:
+    """What the kernels, compiled for this very processor, may use: a cache moved to another one must not be run."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.is_file():
+        return platform.processor()
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(("flags", "Features"))), "")
 
 
 def _compile_native(folder: Path, templates: Path, native: str, tools: Tools) -> None:

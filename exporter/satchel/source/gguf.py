@@ -16,9 +16,9 @@ from gguf.tensor_mapping import get_tensor_name_map
 from numpy.typing import NDArray
 
 from satchel.errors import BadWeightsError, CorruptModelError, UnsupportedModelError
+from satchel.hashing import file_sha256
 from satchel.source.checkpoint import EMBEDDING, HEAD, SourceCodes, SourceInfo, TensorInfo, TokenizerAssets
 from satchel.source.checks import model_id_of, require_finite
-from satchel.source.fetch import sha256_of
 from satchel.source.gguf_header import GgufHeader, GgufTensor, read_header
 from satchel.source.gguf_tokenizer import tokenizer_assets
 
@@ -136,7 +136,7 @@ def open_gguf(
         kind="gguf",
         reference=reference or path.name,
         revision=revision,
-        sha256=sha256_of(path),
+        sha256=file_sha256(path),
         license=license_id or header.fields.get("general.license"),
     )
     return GgufCheckpoint(path, header, model_id or model_id_of(path), source)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from satchel.errors import CorruptModelError, HubError, ModelNotFoundError, SatchelError
+from satchel.hashing import file_sha256
 from satchel.source.directory import INDEX, SMALL_FILES, DirectoryCheckpoint, open_directory, refuse_pickles
-from satchel.source.fetch import sha256_of
 from satchel.source.support import check_config
 
 _HUB_ID = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>\w[\w./-]*))?")
@@ -164,7 +164,7 @@ def _cached(find: Callable[[], str]) -> Path | None:
 
 def _require_hash(hub_id: HubId, name: str, path: Path, expected: str) -> None:
     """Raise CorruptModelError, and forget the file, if its content is not what the hub lists."""
-    actual = sha256_of(path) if len(expected) == 64 else _git_blob_hash(path)
+    actual = file_sha256(path) if len(expected) == 64 else _git_blob_hash(path)
     if actual != expected:
         path.resolve().unlink()
         raise CorruptModelError(

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from satchel.backends import Backend
 from satchel.bundle import canonical_json
 from satchel.reference.golden import TeacherForced
 from satchel.runtimes.engine import Engine
@@ -46,17 +45,17 @@ def structural_gates(graph_max_abs: float, size: int, predicted: int) -> dict[st
 
 
 def behaviour_on_host(
-    backend: Backend,
+    open_program: Callable[[Path, int | None], Engine],
     checkpoint: Checkpoint,
     program: Path,
     texts: Sequence[Text],
     limits: Mapping[str, float],
     progress: Callable[[int, int], None],
 ) -> Behaviour:
-    """Behaviour of a program on the backend's own runtime in this process."""
+    """Behaviour of a program on the backend's own runtime in this process; open_program(path, threads) loads it."""
     import psutil
 
-    open_program, process = backend.runtime(), psutil.Process()
+    process = psutil.Process()
     return prove_behaviour(
         checkpoint, lambda: open_program(program, None), lambda: process.memory_info().rss, texts, limits, progress
     )

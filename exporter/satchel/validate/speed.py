@@ -15,7 +15,8 @@ _DECODE_TOKENS = 48
 @dataclass(frozen=True)
 class Speed:
     """load_s: seconds until the first forward can run. Speeds in tokens per second, the best of three rounds (noise
-    only ever slows). memory_mb: resident memory that the loaded, warm program added to this process, in 10^6 bytes."""
+    only ever slows). memory_mb: the most resident memory that the program added to its process, in 10^6 bytes, seen
+    after loading and after each round."""
 
     load_s: float
     prefill_tps: float
@@ -31,7 +32,7 @@ def measure_speed(open_engine: Callable[[], Engine], resident: Callable[[], int]
     load = time.perf_counter() - started
     ids = np.random.default_rng(3).integers(0, engine.vocab_size, _PREFILL_TOKENS)
     ids = ids[: engine.context_length - 2]
-    prefill, decode = [], []
+    prefill, decode, memory = [], [], [resident()]
     for _ in range(3):
         started = time.perf_counter()
         for start in range(0, len(ids), engine.prefill_chunk):
@@ -42,4 +43,5 @@ def measure_speed(open_engine: Callable[[], Engine], resident: Callable[[], int]
         for step in range(steps):
             engine.forward(ids[step : step + 1], len(ids) + step)
         decode.append(steps / (time.perf_counter() - started))
-    return engine, Speed(load, max(prefill), max(decode), (resident() - before) / 1e6)
+        memory.append(resident())
+    return engine, Speed(load, max(prefill), max(decode), (max(memory) - before) / 1e6)

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from satchel.errors import BadWeightsError, CorruptModelError
-from satchel.formats.safetensors_io import SafetensorsFile, SafetensorsWriter
+from satchel.source.safetensors_io import SafetensorsFile, SafetensorsWriter
 
 _VALUES = np.random.default_rng(0).standard_normal((5, 7)).astype(np.float32)
 
