@@ -14,6 +14,7 @@ from satchel.quantize.checkpoint import QuantizedCheckpoint
 from satchel.quantize.plan import QuantPlan
 from satchel.runtimes.engine import Engine
 from satchel.skeleton import Skeleton, Slot
+from satchel.versions import require_pinned
 
 
 class Format(Protocol):
@@ -47,6 +48,7 @@ class Backend:
 
 
 def _lower_executorch(spec: ProgramSpec, folder: Path) -> None:
+    require_pinned("executorch")
     from satchel.lower.executorch import lower_skeleton
     from satchel.validate.graph import prove
 
@@ -54,6 +56,7 @@ def _lower_executorch(spec: ProgramSpec, folder: Path) -> None:
 
 
 def _executorch_runtime() -> Callable[[Path, int | None], Engine]:
+    require_pinned("executorch")
     from satchel.runtimes.executorch import ExecuTorchEngine
 
     return ExecuTorchEngine

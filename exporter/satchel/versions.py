@@ -22,10 +22,10 @@ def require_pinned(backend: str) -> None:
         try:
             found = metadata.version(package).split("+")[0]  # a CPU build of torch is the same version
         except metadata.PackageNotFoundError:
-            found = "missing"
+            found = "none"
         if found != wanted:
             raise ToolMissingError(
-                f"Lowering for {backend} needs {package} {wanted}, and {found} is installed. "
+                f"Lowering and running for {backend} needs {package} {wanted}, and {found} is installed. "
                 "Install the locked requirements: make venv"
             )
 
