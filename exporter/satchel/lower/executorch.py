@@ -18,7 +18,6 @@ from satchel.lower.spec import ProgramSpec
 from satchel.quantize.checkpoint import QuantizedCheckpoint
 from satchel.quiet import quiet
 from satchel.skeleton import write_skeleton
-from satchel.versions import require_pinned
 
 BACKEND = "executorch"
 
@@ -58,7 +57,6 @@ def lower(
     dequantized: see satchel.lower.quantized.install. fast: with the private patches (tests compare without).
     Raises LoweringError if the converter fails.
     """
-    require_pinned(BACKEND)
     from executorch.extension.llm.custom_ops import custom_ops  # noqa: F401  registers torch.ops.llama
 
     model = build_model(spec.config)

@@ -2,8 +2,9 @@
 
 Every patch saves work whose result is unused or already known; none changes the program that comes out, which
 `tests/real/test_lowering.py` shows by lowering a small model with and without them. They reach into names that
-ExecuTorch may move: `lower` requires the pinned versions first. Where the time goes without them (CPU seconds for 30
-layers): three `run_decompositions` 99, whole-graph retraces 67, XNNPACK passes that change nothing but retrace 70.
+ExecuTorch may move, so satchel.backends requires the pinned versions first. Where the time goes without them (CPU
+seconds for 30 layers): three `run_decompositions` 99, whole-graph retraces 67, XNNPACK passes that change nothing but
+retrace 70.
 """
 
 from collections.abc import Callable, Iterator
