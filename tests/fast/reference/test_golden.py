@@ -6,12 +6,12 @@ import math
 import numpy as np
 import pytest
 
-from conftest import tiny_tokenizer_json
 from satchel.errors import InternalError
 from satchel.reference.golden import TeacherForced, build_golden
 from satchel.reference.prompt import PromptProgram
 from satchel.reference.prompt_compiler import compile_prompt
 from satchel.reference.tokenizer import Tokenizer, compile_tokenizer
+from tiny_model import tiny_tokenizer_json
 
 TEMPLATE = "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content }}<|end|>{% endfor %}"
 
