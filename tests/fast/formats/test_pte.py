@@ -1,0 +1,154 @@
+"""How parts of a tensor become bytes, what the file carries of an offset, and how large it will be."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from satchel.errors import CorruptModelError
+from satchel.formats import pte
+from satchel.quantize.checkpoint import QuantizedTensor
+from satchel.quantize.plan import QuantPlan, TensorPlan
+from satchel.skeleton import Slot, read_skeleton, write_skeleton
+
+random = np.random.default_rng(11)
+
+
+def int4_tensor(rows: int = 6, width: int = 64) -> QuantizedTensor:
+    codes = random.integers(-8, 8, (rows, width), dtype=np.int8)
+    scale = np.ldexp(random.integers(128, 256, (rows, width // 32)), -12).astype(np.float32)  # exact in bfloat16
+    offset = random.normal(0, 0.1, scale.shape).astype(np.float32)
+    return QuantizedTensor(TensorPlan("int4", 32, True), codes=codes, scale=scale, offset=offset)
+
+
+def int8_tensor(rows: int = 5, width: int = 8) -> QuantizedTensor:
+    codes = random.integers(-127, 128, (rows, width), dtype=np.int8)
+    return QuantizedTensor(TensorPlan("int8"), codes=codes, scale=random.uniform(0.1, 1, rows).astype(np.float32))
+
+
+def test_int4_pairs_have_the_first_code_in_the_low_nibble() -> None:
+    packed = pte.PACKINGS["int4"].pack(np.array([[-8, 7, 0, -1]], np.int8))
+    assert packed == bytes([0xF0, 0x78])
+
+
+@pytest.mark.parametrize("tensor", [int4_tensor(), int8_tensor()])
+def test_every_packing_gives_back_what_it_got(tensor: QuantizedTensor) -> None:
+    for _, packings, array in pte.parts(tensor):
+        packing = pte.PACKINGS[packings[0]]
+        assert packing.unpack is not None
+        found = packing.unpack(packing.pack(array), array.shape)
+        assert found.dtype == array.dtype
+        assert np.array_equal(found, array)
+
+
+def test_a_norm_that_adds_one_is_compared_as_bytes() -> None:
+    packed = pte.PACKINGS["float32_plus_one"].pack(np.array([0.25, -1.0], np.float32))
+    assert np.frombuffer(packed, np.float32).tolist() == [1.25, 0.0]
+
+
+def test_carried_offsets_are_int8_rows_within_half_a_step() -> None:
+    tensor = int4_tensor()
+    assert tensor.offset is not None
+    tensor.offset[2] = 0.0
+    carried = pte.carried_offset(tensor)
+    assert carried.codes is not None
+    assert carried.scale is not None
+    assert carried.scale[2] == 1.0
+    error = np.abs(pte.carried_weight(carried) - tensor.offset)
+    assert (error <= carried.scale[:, None] * 0.5001).all()
+    assert np.abs(carried.codes).max() == 127
+
+
+def test_the_carried_weight_is_scale_times_code_plus_offset() -> None:
+    tensor = int4_tensor(2, 64)
+    assert tensor.codes is not None
+    assert tensor.scale is not None
+    offset = pte.carried_weight(pte.carried_offset(tensor))
+    weight = pte.carried_weight(tensor)
+    for row, column in ((0, 0), (0, 31), (0, 32), (1, 63)):
+        block = column // 32
+        expected = tensor.scale[row, block] * np.float32(tensor.codes[row, column]) + offset[row, block]
+        assert weight[row, column] == expected
+
+
+class Weights:
+    """A QuantizedCheckpoint in memory."""
+
+    def __init__(self, tensors: dict[str, QuantizedTensor]) -> None:
+        self.tensors = tensors
+        self.plan = QuantPlan({name: tensor.plan for name, tensor in tensors.items()}, tied=False)
+        self.origin = dict.fromkeys(tensors, "quantized")
+        self.sha256 = "0" * 64
+
+    def read(self, name: str) -> QuantizedTensor:
+        return self.tensors[name]
+
+    def names(self) -> Iterator[str]:
+        return iter(self.tensors)
+
+
+def laid_out(weights: Weights) -> tuple[bytearray, list[Slot]]:
+    """The parts one after another, as slots of a file that refers to each by its sha256 in its first region."""
+    import hashlib
+
+    slots, body, keys = [], bytearray(), bytearray()
+    count = sum(1 for name in weights.names() for _ in pte.parts(weights.read(name)))
+    start = 64 * count
+    for name in weights.names():
+        for part, packings, array in pte.parts(weights.read(name)):
+            packed = pte.PACKINGS[packings[0]].pack(array)
+            key = hashlib.sha256(packed).hexdigest()
+            slots.append(Slot(name, part, packings[0], array.shape, start + len(body), len(packed), key))
+            body += packed
+            keys += key.encode()
+    return keys + body, slots
+
+
+def test_filling_writes_weights_and_the_keys_that_name_them(tmp_path: Path) -> None:
+    placeholders = Weights({"a": int4_tensor(), "b": int8_tensor()})
+    weights = Weights({"a": int4_tensor(), "b": int8_tensor()})
+    expected, slots = laid_out(weights)
+    program, template_slots = laid_out(placeholders)
+    (tmp_path / "skeleton").mkdir()
+    regions = [(0, 64 * len(slots))]
+    write_skeleton(
+        tmp_path / "skeleton", backend="executorch", program=program, slots=template_slots, regions=regions, proof={}
+    )
+    path = tmp_path / "model.pte"
+    pte.fill(read_skeleton(tmp_path / "skeleton"), weights, path)
+    assert path.read_bytes() == bytes(expected)
+
+
+@pytest.mark.parametrize("part", ["codes", "scale", "offset_codes", "offset_scale", "values"])
+def test_reading_back_notices_one_bit(tmp_path: Path, part: str) -> None:
+    norm = QuantizedTensor(TensorPlan("float"), values=random.normal(1, 0.1, 8).astype(np.float32))
+    weights = Weights({"linear": int4_tensor(), "norm": norm})
+    data, slots = laid_out(weights)
+    path = tmp_path / "model.pte"
+    path.write_bytes(data)
+    assert pte.read_back(path, tuple(slots), weights) == {"linear": True, "norm": True}
+    slot = next(slot for slot in slots if slot.part == part)
+    data[slot.offset + slot.bytes - 1] ^= 1
+    path.write_bytes(data)
+    equal = pte.read_back(path, tuple(slots), weights)
+    assert equal == {"linear": slot.tensor != "linear", "norm": slot.tensor != "norm"}
+
+
+def test_predicted_bytes_count_every_part() -> None:
+    tensor = int4_tensor(64, 64)
+    packed = sum(len(pte.PACKINGS[packings[0]].pack(array)) for _, packings, array in pte.parts(tensor))
+    assert pte.part_bytes(tensor.plan, (64, 64)) == packed
+    shapes = {"model.embed_tokens.weight": (100, 64), "model.layers.0.mlp.up_proj.weight": (64, 64)}
+    plan = QuantPlan(
+        {"model.embed_tokens.weight": TensorPlan("int8"), "model.layers.0.mlp.up_proj.weight": tensor.plan}, tied=True
+    )
+    untied = QuantPlan(plan.tensors, tied=False)
+    table = pte.part_bytes(TensorPlan("int8"), (100, 64))
+    assert pte.predict_bytes(plan, shapes, 1) - pte.predict_bytes(untied, shapes, 1) == table == 100 * 64 + 400
+
+
+@pytest.mark.parametrize("data", [b"", b"x" * 100, b"\0\0\0\0ET12eh00" + b"\xff" * 100])
+def test_what_is_no_program_is_refused(data: bytes) -> None:
+    with pytest.raises(CorruptModelError, match=r"model\.pte"):
+        pte.read_layout(data)

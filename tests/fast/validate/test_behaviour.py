@@ -1,0 +1,96 @@
+"""KL, top-1 and perplexity on logits worked out by hand; and what a gate does with them."""
+
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from satchel.validate.behaviour import Text, measure, pooled
+from satchel.validate.prove import behaviour_gates, structural_gates
+from satchel.validate.report import Gate
+
+VOCABULARY = 3
+
+
+class Program:
+    """An engine whose logits depend on the last token and, for a chunk of several tokens, on `chunk_shift`."""
+
+    context_length, prefill_chunk, vocab_size = 8, 2, VOCABULARY
+
+    def __init__(self, table: NDArray[np.float32], chunk_shift: float = 0.0) -> None:
+        self.table = table
+        self.chunk_shift = chunk_shift
+        self.calls: list[tuple[list[int], int]] = []
+
+    def forward(self, tokens: NDArray[np.int64], position: int) -> NDArray[np.float32]:
+        self.calls.append((tokens.tolist(), position))
+        row = self.table[tokens[-1]].copy()
+        row[0] += self.chunk_shift * (len(tokens) > 1)
+        return row
+
+    def close(self) -> None: ...
+
+
+FLOAT = np.log(np.array([[0.5, 0.25, 0.25], [0.2, 0.6, 0.2], [0.1, 0.1, 0.8]], np.float32))
+TEXT = Text("t", np.array([0, 1, 2], np.int64))
+
+
+def reference(ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    return FLOAT[ids]
+
+
+def test_the_same_model_has_no_divergence() -> None:
+    program = Program(FLOAT + 5)  # a constant added to all logits is the same distribution
+    found = measure(program, reference, [TEXT])["t"]
+    assert found.kl_mean == pytest.approx(0, abs=1e-6)
+    assert found.top1 == 1.0
+    assert found.perplexity_ratio == pytest.approx(1)
+    assert program.calls == [([0], 0), ([1], 1), ([2], 2), ([0, 1], 0), ([2], 2)]
+
+
+def test_divergence_by_hand() -> None:
+    table = FLOAT.copy()
+    table[0] = np.log([0.25, 0.5, 0.25])
+    found = measure(Program(table), reference, [TEXT])["t"]
+    # positions: 0, 1, 2 one by one, then 1 and 2 as ends of chunks; only position 0 differs
+    expected = 0.5 * math.log(0.5 / 0.25) + 0.25 * math.log(0.25 / 0.5)
+    assert found.kl == pytest.approx([expected, 0, 0, 0, 0], abs=1e-6)
+    assert found.agree.tolist() == [False, True, True, True, True]
+    # negative log-likelihoods of the following tokens: 1 after 0, 2 after 1 (twice)
+    assert found.reference_nll == pytest.approx(-np.log([0.25, 0.2, 0.2]), abs=1e-6)
+    assert found.program_nll == pytest.approx(-np.log([0.5, 0.2, 0.2]), abs=1e-6)
+    assert found.perplexity_ratio == pytest.approx(0.5 ** (1 / 3), abs=1e-6)
+
+
+def test_a_prefill_that_differs_from_decode_shows() -> None:
+    found = measure(Program(FLOAT, chunk_shift=3.0), reference, [TEXT])["t"]
+    assert found.kl[:3] == pytest.approx([0, 0, 0], abs=1e-6)
+    assert found.kl[3] > 0.5
+    assert pooled({"t": found}).kl_mean == pytest.approx(found.kl.mean())
+
+
+def test_not_a_number_fails_its_gate() -> None:
+    found = measure(Program(np.full((3, 3), np.nan, np.float32)), reference, [TEXT])["t"]
+    gates = behaviour_gates(found.kl_mean, found.top1, {"kl_mean": 0.035, "top1": 0.88})
+    assert not gates["kl_mean"].passed
+
+
+def test_gates_look_at_the_right_side() -> None:
+    gates = behaviour_gates(0.04, 0.9, {"kl_mean": 0.035, "top1": 0.88})
+    assert (gates["kl_mean"].passed, gates["top1"].passed) == (False, True)
+    assert behaviour_gates(0.0, 1.0, {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("size", "passed"), [(100_000_000, True), (103_000_000, True), (103_100_000, False), (96_900_000, False)]
+)
+def test_a_size_more_than_three_percent_off_fails(size: int, passed: bool) -> None:
+    gate = structural_gates(0.0, size, 100_000_000)["size_off_prediction"]
+    assert gate.passed is passed
+    assert gate == Gate(abs(size - 100_000_000) / 100_000_000, 0.03)
+
+
+def test_a_graph_off_by_more_than_the_tolerance_fails() -> None:
+    assert structural_gates(1e-4, 1, 1)["graph_max_abs"].passed
+    assert not structural_gates(1.1e-4, 1, 1)["graph_max_abs"].passed

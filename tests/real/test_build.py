@@ -1,0 +1,277 @@
+"""The whole road on a tiny model, through the command line: build, validate, generate, inspect, and what goes wrong."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from satchel.bundle import find_bundles, read_bundle, verify_bundle, write_manifest
+from satchel.cache import Cache
+from satchel.cli import main
+from satchel.formats import pte
+from tiny_model import TINY_CONFIG, Arrays, random_weights, write_directory, write_json
+
+ARTIFACT_KEYS = {
+    "artifact", "bytes", "bits_per_weight", "kl_mean", "kl_p99", "top1", "ppl_ratio", "tokens", "graph_max_abs",
+    "weights_equal", "load_s", "prefill_tps", "decode_tps", "peak_rss_mb", "gates", "targets",
+}  # fmt: skip
+SYMMETRIC = Path(__file__).parents[1] / "data" / "int4-symmetric.toml"
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A model, and one good build of it, in a folder with its own cache."""
+
+    model: Path
+    out: Path
+    cache: Path
+    report: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, sdk_cache: Cache) -> Iterator[Workplace]:
+    folder = tmp_path_factory.mktemp("work")
+    model = write_directory(folder / "tiny", TINY_CONFIG, sure_weights())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SATCHEL_CACHE", str(sdk_cache.root))
+        code, report, _ = satchel("build", model, "--context", 96, "--out", folder / "out", "--json")
+        assert code == 0
+        yield Workplace(model, folder / "out", sdk_cache.root, report)
+
+
+def sure_weights(seed: int = 1) -> Arrays:
+    """Random weights whose large tied table makes the model expect the token it has just read: 4 bits don't shake that,
+    as they would the near-ties of a merely random model."""
+    weights = random_weights(TINY_CONFIG, seed)
+    weights["model.embed_tokens.weight"] *= np.float32(10)
+    return weights
+
+
+def satchel(*words: object) -> tuple[int, Any, str]:
+    """Exit code, the JSON object of standard output (None if there is none), standard error."""
+    import contextlib
+    import io
+
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main([str(word) for word in words])
+    return code, json.loads(out.getvalue()) if out.getvalue().startswith("{") else None, err.getvalue()
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_a_build_passes_and_reports_every_figure(place: Workplace) -> None:
+    assert place.report["passed"] is True
+    part = place.report["backends"]["executorch"]
+    assert part.keys() >= ARTIFACT_KEYS
+    assert part["weights_equal"] is True
+    assert {"graph_max_abs", "kl_mean", "top1", "size_off_prediction"} <= part["gates"].keys()
+    assert all(gate["passed"] for gate in part["gates"].values())
+    assert part["targets"]["host"]["kl_mean"] == part["kl_mean"]
+    assert json.loads((place.out / "report.json").read_text()) == place.report
+    assert "<html" in (place.out / "report.html").read_text()
+
+
+def test_the_bundle_is_complete_and_says_what_it_is(place: Workplace) -> None:
+    bundle = read_bundle(place.out / "bundle" / "executorch")
+    verify_bundle(bundle)
+    manifest = bundle.manifest
+    assert (manifest.model.id, manifest.recipe, manifest.backend) == ("tiny", "int4", "executorch")
+    assert (manifest.context_length, manifest.vocab_size) == (96, TINY_CONFIG["vocab_size"])
+    assert manifest.verdict.status == "passed"
+    assert manifest.special_ids.stop == (257, 258)
+    golden = json.loads(bundle.file("golden").read_text())
+    assert len(golden["teacher_forced"]["log_probabilities"]) == len(golden["teacher_forced"]["ids"]) - 1
+    measured = {"kl_mean", "decode_tps"}
+    assert not measured & json.loads((bundle.path / "manifest.json").read_text()).keys()
+
+
+def test_a_second_build_elsewhere_gives_the_same_bytes(place: Workplace, tmp_path: Path) -> None:
+    """With a cache that has nothing but the SDK, so that everything is lowered, filled and measured again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SATCHEL_CACHE", str(tmp_path / "cache"))
+        (tmp_path / "cache").mkdir()
+        shutil.copytree(place.cache / "sdk", tmp_path / "cache" / "sdk")
+        assert satchel("build", place.model, "--context", 96, "--out", tmp_path / "out")[0] == 0
+    for part in ("bundle", "android"):
+        assert digests(tmp_path / "out" / part) == digests(place.out / part)
+
+
+def test_a_build_of_what_is_there_repeats_nothing(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    from satchel import backends
+
+    def unwanted(*_: object) -> None:
+        raise AssertionError("this was done before")
+
+    monkeypatch.setattr(backends, "_lower_executorch", unwanted)
+    monkeypatch.setattr("satchel.stages.quantize", unwanted)
+    monkeypatch.setattr("satchel.validate.prove.prove_behaviour", unwanted)
+    before = digests(place.out)
+    assert satchel("build", place.model, "--context", 96, "--out", place.out)[0] == 0
+    assert digests(place.out) == before
+
+
+def test_a_failed_gate_packs_nothing_and_leaves_the_last_good_build(place: Workplace, tmp_path: Path) -> None:
+    recipe = tmp_path / "strict.toml"
+    recipe.write_text(SYMMETRIC.read_text().replace("kl_mean_max = 0.035", "kl_mean_max = 1e-9"))
+    before = {part: digests(place.out / part) for part in ("bundle", "android")}
+    code, report, said = satchel(
+        "build", place.model, "--context", 96, "--out", place.out, "--recipe", recipe, "--json"
+    )
+    assert code == 3
+    assert "kl_mean" in said
+    assert "1e-09" in said
+    assert "--recipe int4" in said
+    assert report["passed"] is False
+    assert json.loads((place.out / "rejected" / "report.json").read_text()) == report
+    assert find_bundles(place.out / "rejected" / "bundle")[0].manifest.recipe == "int4-symmetric"
+    assert {part: digests(place.out / part) for part in before} == before
+    assert satchel("build", place.model, "--context", 96, "--out", place.out)[0] == 0
+    assert not (place.out / "rejected").exists()
+
+
+def test_a_fine_tune_reuses_the_skeleton(place: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from satchel import backends
+
+    def unwanted(*_: object) -> None:
+        raise AssertionError("lowered again")
+
+    monkeypatch.setattr(backends, "_lower_executorch", unwanted)
+    fine_tune = write_directory(tmp_path / "tuned", TINY_CONFIG, sure_weights(2), dtype="BF16")
+    code, report, _ = satchel("build", fine_tune, "--context", 96, "--out", tmp_path / "out", "--no-validate", "--json")
+    assert code == 0
+    part = report["backends"]["executorch"]
+    assert part["verdict"] == "weights-only"
+    assert part["weights_equal"] is True
+    assert part["kl_mean"] is None
+    assert part["graph_max_abs"] == place.report["backends"]["executorch"]["graph_max_abs"]
+    bundle = read_bundle(tmp_path / "out" / "bundle" / "executorch")
+    assert bundle.manifest.verdict.status == "weights-only"
+    assert "teacher_forced" not in json.loads(bundle.file("golden").read_text())
+
+
+@pytest.mark.parametrize("moment", ["satchel.formats.pte.fill", "satchel.validate.prove.prove_behaviour"])
+@pytest.mark.parametrize("what", [KeyboardInterrupt, RuntimeError])
+def test_a_build_that_breaks_off_leaves_everything_as_it_was(
+    place: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, what: type[BaseException]
+) -> None:
+    other = write_directory(tmp_path / "tiny", TINY_CONFIG, sure_weights(3))
+    before, cached = digests(place.out), set(place.cache.glob("*/*"))
+
+    def breaks(*arguments: Any, **_: Any) -> None:
+        with suppress(IndexError, TypeError):
+            Path(arguments[2]).write_bytes(b"half")
+        raise what
+
+    with monkeypatch.context() as patch:
+        patch.setattr(moment, breaks)
+        code, _, said = satchel("build", other, "--context", 96, "--out", place.out)
+    assert code == (130 if what is KeyboardInterrupt else 1)
+    if what is KeyboardInterrupt:
+        assert "resumes" in said
+    assert digests(place.out) == before
+    left = {path for path in set(place.cache.glob("*/*")) - cached if path.name.startswith(".")}
+    assert not left
+
+
+def test_validate_says_the_same_again(place: Workplace, tmp_path: Path) -> None:
+    code, report, _ = satchel("validate", place.out / "bundle", "--json")
+    assert code == 0
+    built = place.report["backends"]["executorch"]
+    again = report["backends"]["executorch"]
+    assert again["weights_equal"] is True
+    assert again["kl_mean"] == pytest.approx(built["kl_mean"], rel=1e-6)
+    text = tmp_path / "mine.txt"
+    text.write_text("A text of one's own, long enough to say something.", encoding="utf-8")
+    code, report, _ = satchel("validate", place.out / "bundle" / "executorch", "--text", text, "--json")
+    assert code == 0
+    assert [one["name"] for one in report["backends"]["executorch"]["texts"]] == ["mine.txt"]
+    text.write_text("", encoding="utf-8")
+    code, _, said = satchel("validate", place.out / "bundle", "--text", text)
+    assert code == 2
+    assert "at least 2" in said
+
+
+def test_validate_needs_the_model_that_the_bundle_was_made_from(place: Workplace, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(place.out / "bundle", bundle)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SATCHEL_CACHE", str(tmp_path / "cache"))
+        code, _, said = satchel("validate", bundle)
+        assert code == 4
+        assert "--model" in said
+        other = write_directory(tmp_path / "other", TINY_CONFIG, sure_weights(9))
+        code, _, said = satchel("validate", bundle, "--model", other)
+        assert code == 4
+        assert "content hash" in said
+
+
+def test_damage_is_named_and_a_wrong_weight_fails_its_proof(place: Workplace, tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(place.out / "bundle" / "executorch", folder)
+    bundle = read_bundle(folder)
+    slot = next(s for s in json.loads(bundle.file("slots").read_text())["slots"] if s["part"] == "offset_scale")
+    program = bundle.file("program")
+    data = bytearray(program.read_bytes())
+    data[slot["offset"]] ^= 1
+    program.write_bytes(data)
+    for command in (["validate", folder], ["generate", folder, "hello"]):
+        code, _, said = satchel(*command)
+        assert code == 4
+        assert "model.pte is damaged" in said
+    write_manifest(folder, bundle.manifest, {one.role: one.file for one in bundle.manifest.artifacts})
+    code, report, said = satchel("validate", folder, "--json")
+    assert code == 3
+    assert "weights" in said
+    assert report["backends"]["executorch"]["weights_equal"] is False
+
+
+def test_generate_is_repeatable(place: Workplace) -> None:
+    def answer(*options: object) -> Any:
+        code, found, _ = satchel("generate", place.out / "bundle", "hello", "--max-tokens", 12, "--json", *options)
+        assert code == 0
+        return found
+
+    greedy = answer()
+    assert greedy.keys() == {"text", "ids", "finish_reason", "stats"}
+    assert greedy["finish_reason"] in {"stop", "length"}
+    assert answer()["ids"] == greedy["ids"]
+    sampled = answer("--temperature", 50, "--seed", 7)
+    assert answer("--temperature", 50, "--seed", 7)["ids"] == sampled["ids"]
+    assert answer("--temperature", 50, "--seed", 8)["ids"] != sampled["ids"]
+    assert answer("--raw")["stats"]["prompt_tokens"] == len("hello")
+
+
+def test_generate_asks_which_of_several_bundles(place: Workplace, tmp_path: Path) -> None:
+    for name in ("executorch", "litert"):
+        shutil.copytree(place.out / "bundle" / "executorch", tmp_path / name)
+    manifest = tmp_path / "litert" / "manifest.json"
+    write_json(manifest, {**json.loads(manifest.read_text()), "backend": "litert"})
+    code, _, said = satchel("generate", tmp_path, "hello")
+    assert code == 2
+    assert "executorch|litert" in said
+
+
+def test_inspect_lists_every_tensor(place: Workplace) -> None:
+    program = place.out / "bundle" / "executorch" / pte.PROGRAM_FILE
+    code, listing, _ = satchel("inspect", place.out / "bundle", "--json")
+    assert code == 0
+    named = {row["name"] for row in listing["tensors"]}
+    assert named >= random_weights(TINY_CONFIG).keys()
+    linears = [row for row in listing["tensors"] if row["part"] == "codes" and row["dtype"] == "int4"]
+    assert len(linears) == 7 * TINY_CONFIG["num_hidden_layers"]
+    assert all(row["bytes"] == np.prod(row["shape"]) // 2 for row in linears)
+    code, alone, _ = satchel("inspect", program, "--json")
+    assert code == 0
+    assert len(alone["tensors"]) == len(listing["tensors"])
+    assert satchel("inspect", place.out / "report.json")[0] == 2

@@ -1,0 +1,91 @@
+"""The long proofs on the real default model: every recipe, the recipe that must fail, a fine-tune, two clean builds.
+
+About 12 minutes on 2 cores; `make verify`.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from satchel.cache import Cache
+from satchel.cli import main
+from satchel.hashing import file_sha256
+from satchel.source.alias import DEFAULT_MODEL
+from satchel.source.gguf import open_gguf
+from satchel.source.safetensors_io import SafetensorsWriter
+
+SYMMETRIC = Path(__file__).parents[1] / "data" / "int4-symmetric.toml"
+
+
+def build(out: Path, *words: object) -> tuple[int, dict[str, Any]]:
+    code = main(["build", *(str(word) for word in words), "--out", str(out)])
+    home = out / "rejected" if code == 3 else out
+    return code, json.loads((home / "report.json").read_text())["backends"]["executorch"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "kl_mean", "top1", "megabytes"),
+    [("int4", 0.035, 0.88, 125), ("int8", 0.035, 0.88, 170), ("float", 0.001, 0.99, 660)],
+)
+def test_every_recipe_meets_its_gates(
+    tmp_path: Path, recipe: str, kl_mean: float, top1: float, megabytes: float
+) -> None:
+    code, part = build(tmp_path, DEFAULT_MODEL, "--recipe", recipe)
+    assert code == 0
+    assert part["kl_mean"] <= kl_mean
+    assert part["top1"] >= top1
+    assert part["bytes"] <= megabytes * 1e6
+    assert part["tokens"] >= 2000
+
+
+def test_plain_symmetric_int4_fails(tmp_path: Path) -> None:
+    code, part = build(tmp_path, DEFAULT_MODEL, "--recipe", SYMMETRIC)
+    assert code == 3
+    assert part["kl_mean"] > 0.3
+    assert part["top1"] < 0.75
+    assert part["weights_equal"] is True
+    assert not (tmp_path / "android").exists()
+
+
+def test_a_perturbed_checkpoint_is_another_model_with_the_same_skeleton(tmp_path: Path, default_gguf: Path) -> None:
+    model = perturbed(tmp_path / "perturbed", default_gguf, deviation=0.005)
+    code, part = build(tmp_path / "out", model)
+    assert code == 0
+    assert part["kl_mean"] <= 0.035
+    assert {tensor["origin"] for tensor in part["tensors"]} == {"quantized", "float"}
+
+
+def test_two_clean_builds_are_identical(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second with an empty cache but for the fetched model, so that everything is made again."""
+    sums = []
+    for name in ("first", "second"):
+        out = tmp_path / name
+        assert build(out, DEFAULT_MODEL)[0] == 0
+        folders = (out / "bundle", out / "android")
+        files = sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
+        sums.append({str(path.relative_to(out)): file_sha256(path) for path in files})
+        monkeypatch.setenv("SATCHEL_CACHE", str(tmp_path / "cache"))
+    assert Cache.default().root == tmp_path / "cache"
+    assert sums[0] == sums[1]
+
+
+def perturbed(folder: Path, gguf: Path, deviation: float) -> Path:
+    """The default model as a Hugging Face directory, each weight moved by `deviation` of its tensor's deviation."""
+    checkpoint = open_gguf(gguf)
+    folder.mkdir()
+    random = np.random.default_rng(4)
+    layout = {name: ("F32", info.shape) for name, info in checkpoint.tensors.items()}
+    with SafetensorsWriter(folder / "model.safetensors", layout) as writer:
+        for name in layout:
+            values = checkpoint.read(name)
+            noise = random.standard_normal(values.shape, dtype=np.float32)
+            writer.write(name, values + np.float32(deviation) * values.std() * noise)
+    (folder / "config.json").write_text(json.dumps(dict(checkpoint.config)))
+    (folder / "tokenizer.json").write_text(checkpoint.tokenizer.tokenizer_json, encoding="utf-8")
+    tokens = {"bos_token": checkpoint.tokenizer.bos_token, "eos_token": checkpoint.tokenizer.eos_token}
+    settings = {**tokens, "chat_template": checkpoint.tokenizer.chat_template}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    return folder
