@@ -30,8 +30,8 @@ SDK_LICENSE = "Apache-2.0"
 # Files that only a desktop needs: the source of tokenizer.bin, and where each tensor lies.
 _LEFT_OUT = {"tokenizer_json", "slots"}
 
-# Stored, not deflated: deflate takes 2 to 6 % off 4-bit codes for seconds at every build of the library and of the
-# app that unpacks it again (docs/adr/0002 has the figures), and an app that stores the program can map it.
+# Stored, not deflated: deflate takes 12 % off for seconds at every build of the library and of the app that unpacks it
+# again (docs/adr/0002-stored-program.md), and an app that stores the program can map it.
 _STORED = {"program"}
 
 _SDK_BUDGET = Budget(2_000_000, "an SDK library is code only; a model or a runtime has slipped in")
