@@ -1,11 +1,13 @@
 """One backend's bundle: fill the skeleton, prove the artifact, write everything a device needs beside it."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from satchel import stages
 from satchel.backends import Backend
-from satchel.bundle import Manifest, Verdict, write_manifest
+from satchel.bundle import Verdict, write_manifest
 from satchel.hashing import file_sha256
 from satchel.lower.spec import ProgramSpec
 from satchel.quantize.plan import QuantPlan, TensorPlan
@@ -50,11 +52,13 @@ def assemble(
         assets.tokenizer_json, assets.tokenizer, assets.program, behaviour.golden if behaviour else None
     )
     (folder / stages.GOLDEN).write_text(golden, encoding="utf-8")
-    verdict = Verdict("passed" if behaviour else "weights-only", limits)
+    report = _report(backend, checkpoint, weights, skeleton, program, all(equal.values()), behaviour, workshop)
+    verdict = Verdict(report.verdict, limits)
     manifest = write_manifest(
         folder, stages.manifest_of(checkpoint, recipe, backend, spec, verdict), _files(program.name)
     )
-    return _report(backend, checkpoint, weights, skeleton, manifest, all(equal.values()), behaviour, workshop)
+    files = tuple(FileRecord(file.role, file.file, file.bytes, file.sha256) for file in manifest.artifacts)
+    return replace(report, files=files, tools={**manifest.tools, **report.tools})
 
 
 def _behaviour(
@@ -89,8 +93,9 @@ def _behaviour(
             return prove.read_behaviour(folder, limits)
         stage.note(f"{sum(len(text.ids) for text in texts)} tokens against the float model")
         behaviour = prove.behaviour_on_host(backend.runtime(), checkpoint, program, texts, limits, stage.progress)
-        workshop.cache.get_or_build("behaviour", key, lambda attempt: prove.write_behaviour(behaviour, attempt))
         figures = behaviour.figures
+        if math.isfinite(figures.kl_mean):  # a program without numbers fails its gate; there is nothing to keep
+            workshop.cache.get_or_build("behaviour", key, lambda attempt: prove.write_behaviour(behaviour, attempt))
         stage.note(f"KL {figures.kl_mean:.4f}, top-1 {figures.top1:.3f} over {figures.tokens} positions")
         return behaviour
 
@@ -112,28 +117,28 @@ def _report(
     checkpoint: Checkpoint,
     weights: StoredQuantizedCheckpoint,
     skeleton: Skeleton,
-    manifest: Manifest,
+    program: Path,
     weights_equal: bool,
     behaviour: prove.Behaviour | None,
     workshop: Workshop,
 ) -> BackendReport:
-    program = manifest.artifact("program")
+    """All but the bundle's files, whose manifest states this report's verdict."""
+    size = program.stat().st_size
     shapes = {name: checkpoint.tensors[name].shape for name in weights.plan.tensors}
     predicted = backend.format.predict_bytes(weights.plan, shapes, checkpoint.config["num_hidden_layers"])
     graph = float(skeleton.proof["max_abs"])
     return BackendReport(
-        artifact=program.file,
-        bytes=program.bytes,
-        sha256=program.sha256,
+        artifact=program.name,
+        bytes=size,
+        sha256=file_sha256(program),
         predicted_bytes=predicted,
-        bits_per_weight=stages.bits_per_weight(program.bytes, shapes),
+        bits_per_weight=stages.bits_per_weight(size, shapes),
         graph_max_abs=graph,
         weights_equal=weights_equal,
         figures=behaviour.figures if behaviour else None,
-        gates=prove.structural_gates(graph, program.bytes, predicted),
-        files=tuple(FileRecord(file.role, file.file, file.bytes, file.sha256) for file in manifest.artifacts),
+        gates=prove.structural_gates(graph, size, predicted),
         tensors=tuple(_tensors(checkpoint, weights, skeleton.slots)),
-        tools={**manifest.tools, **workshop.tools.versions()},
+        tools=workshop.tools.versions(),
     )
 
 

@@ -22,7 +22,7 @@ SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 
 Json = Mapping[str, Any]
-VerdictStatus = Literal["passed", "weights-only"]
+VerdictStatus = Literal["passed", "failed", "weights-only"]
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -82,7 +82,10 @@ class Requirements:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`passed`: every proof. `weights-only`: behaviour was not measured. `gates`: name -> the limit that was set."""
+    """`passed`: every proof. `failed`: not every one, in a rejected bundle. `weights-only`: behaviour was not measured.
+
+    `gates`: name -> the limit that was set.
+    """
 
     status: VerdictStatus
     gates: Mapping[str, float]

@@ -4,6 +4,7 @@ Nothing heavy is imported here: `satchel --help` must answer at once, so every c
 `main` is the only place where an error becomes an exit code.
 """
 
+import errno
 import logging
 import sys
 import warnings
@@ -25,6 +26,7 @@ BUILT_TARGETS = ("android",)
 BUILT_BACKENDS = ("executorch",)
 BUILT_VALIDATION_TARGETS = ("host", "jvm")
 
+_NOT_OUR_FAULT = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
 json_option = click.option("--json", "json_output", is_flag=True, help="Print one JSON object on standard output.")
@@ -281,6 +283,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         console.note("Interrupted. Nothing half-written is left behind; the same command resumes where it stopped.")
         return INTERRUPTED
+    except OSError as error:
+        if error.errno not in _NOT_OUR_FAULT:
+            console.defect(error)
+        else:
+            console.error(f"{error.filename or 'A file'} can't be read or written: {error.strerror}.")
+        return 1
     except Exception as error:
         console.defect(error)
         return 1

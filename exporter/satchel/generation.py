@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from satchel.backends import BACKENDS
+from satchel import stages
 from satchel.bundle import Bundle, find_bundles, verify_bundle
 from satchel.console import Console
 from satchel.errors import UsageError
@@ -30,6 +30,8 @@ class GenerateRequest:
 def generate(request: GenerateRequest, console: Console) -> dict[str, Any]:
     """Streams the answer to the console and returns `{"text", "ids", "finish_reason", "stats"}`."""
     bundle = _chosen(request)
+    backend = stages.backend_of(bundle)
+    verify_bundle(bundle)
     manifest = bundle.manifest
     temperature = request.temperature
     if temperature is None:
@@ -37,8 +39,7 @@ def generate(request: GenerateRequest, console: Console) -> dict[str, Any]:
     options = GenerateOptions(request.max_tokens, temperature, request.seed)
     tokenizer = Tokenizer.from_bytes(bundle.file("tokenizer").read_bytes())
     ids = _prompt_ids(bundle, tokenizer, request)
-    verify_bundle(bundle)
-    engine = BACKENDS[manifest.backend].runtime()(bundle.file("program"), None)
+    engine = backend.runtime()(bundle.file("program"), None)
     text, generated = "", list[int]()
     try:
         for chunk in generate_text(engine, tokenizer, ids, manifest.special_ids.stop, options):
@@ -53,12 +54,17 @@ def generate(request: GenerateRequest, console: Console) -> dict[str, Any]:
 
 
 def _chosen(request: GenerateRequest) -> Bundle:
-    bundles = {bundle.manifest.backend: bundle for bundle in find_bundles(request.bundle)}
-    if request.backend is not None and request.backend not in bundles:
-        raise UsageError(f"{request.bundle} has no bundle for {request.backend}; it has {', '.join(bundles)}")
-    if request.backend is None and len(bundles) > 1:
-        raise UsageError(f"{request.bundle} has several bundles: choose one with --backend {'|'.join(bundles)}")
-    return bundles[request.backend] if request.backend else next(iter(bundles.values()))
+    found = find_bundles(request.bundle)
+    names = list(dict.fromkeys(bundle.manifest.backend for bundle in found))
+    if request.backend is None and len(names) > 1:
+        raise UsageError(f"{request.bundle} has several bundles: choose one with --backend {'|'.join(names)}")
+    fitting = [bundle for bundle in found if request.backend in (None, bundle.manifest.backend)]
+    if not fitting:
+        raise UsageError(f"{request.bundle} has no bundle for {request.backend}; it has {', '.join(names)}")
+    if len(fitting) > 1:
+        folders = ", ".join(str(bundle.path) for bundle in fitting)
+        raise UsageError(f"{request.bundle} has several bundles for the same backend: name one of {folders}")
+    return fitting[0]
 
 
 def _prompt_ids(bundle: Bundle, tokenizer: Tokenizer, request: GenerateRequest) -> list[int]:

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,12 @@ from typing import Any
 from satchel import __version__, stages
 from satchel.assemble import assemble
 from satchel.backends import BACKENDS
-from satchel.bundle import assembled_folder, find_bundles
+from satchel.bundle import MANIFEST, Bundle, assembled_folder, find_bundles, read_bundle
 from satchel.cache import Cache
 from satchel.console import ArtifactRow, Console
+from satchel.errors import UsageError
 from satchel.package.android import Coordinates, Packaged, gradle_dependencies, gradle_settings, package_android
+from satchel.package.sdk import require_compiler
 from satchel.quantize.planning import plan_for
 from satchel.quantize.recipe import Recipe, load_recipe
 from satchel.source.checkpoint import Checkpoint
@@ -24,6 +26,7 @@ from satchel.tools import Tools
 from satchel.validate.report import BackendReport, FileRecord, merged, read_report, write_report
 
 REJECTED = "rejected"
+MINIMUM_CONTEXT = 32  # the graph proof needs room for a prefill and for decoding after it
 
 
 @dataclass(frozen=True)
@@ -55,46 +58,65 @@ class BuildResult:
 def build(options: BuildOptions, console: Console) -> BuildResult:
     """MODEL to bundles, libraries and report under `options.out`.
 
-    A failed gate leaves bundle and report under `out`/rejected, packs nothing and leaves the last good output alone.
+    A failed gate leaves bundle and report under `out`/rejected, packs nothing and leaves the last good output alone;
+    so does an error at any moment, since nothing gets its final name before everything is packed.
     """
     workshop = Workshop(Cache.default(), Tools(), console)
     coordinates = Coordinates(options.group, options.namespace, options.model_version)
-    recipe = load_recipe(options.recipe)
-    recipe = replace(recipe, context_length=options.context or recipe.context_length)
+    recipe = _with_context(load_recipe(options.recipe), options.context)
+    require_compiler(workshop.cache, workshop.tools)
     checkpoint = stages.model(options.model, workshop)
     check_context_length(checkpoint, recipe.context_length)
-    assets = stages.text_assets(checkpoint, workshop)
-    weights = stages.quantized(checkpoint, plan_for(recipe, checkpoint), workshop)
+    libraries: list[Packaged] = []
 
     with _work_folder(options.out) as work:
+        assets = stages.text_assets(checkpoint, workshop)
+        weights = stages.quantized(checkpoint, plan_for(recipe, checkpoint), workshop)
         parts = {
             name: assemble(BACKENDS[name], checkpoint, recipe, weights, assets, work / name, options.validate, workshop)
             for name in options.backends
         }
         failure = _failure(parts, recipe)
+        if not failure:
+            bundles = [*find_bundles(work), *_other_bundles(options.out / "bundle", parts)]
+            destination = options.out / "android"
+            libraries = package_android(bundles, destination, coordinates, workshop.cache, workshop.tools, console)
+            shutil.rmtree(options.out / REJECTED, ignore_errors=True)  # an earlier attempt's
         home = options.out / REJECTED if failure else options.out
         for name in parts:
             _publish(work / name, home / "bundle" / name)
-    libraries: list[Packaged] = []
-    if not failure:
-        bundles = find_bundles(options.out / "bundle")
-        destination = options.out / "android"
-        libraries = package_android(bundles, destination, coordinates, workshop.cache, workshop.tools, console)
-        shutil.rmtree(options.out / REJECTED, ignore_errors=True)  # an earlier attempt's
     report = _report(parts, checkpoint, recipe, libraries, home)
     page = write_report(home, report)
     return BuildResult(_rows(parts, libraries), report, page, failure, _gradle(options.out, libraries))
 
 
+def _with_context(recipe: Recipe, context: int | None) -> Recipe:
+    """The recipe for this context length, if one was asked for; its chunk is never longer than the context."""
+    length = context or recipe.context_length
+    if length < MINIMUM_CONTEXT:
+        raise UsageError(f"a context of {length} tokens is too short to prove: use {MINIMUM_CONTEXT} or more")
+    return replace(recipe, context_length=length, prefill_chunk=min(recipe.prefill_chunk, length))
+
+
+def _other_bundles(folder: Path, built: Mapping[str, BackendReport]) -> list[Bundle]:
+    """The bundles of backends that this run does not build: they stay, and are packed with the new ones."""
+    manifests = sorted(folder.glob(f"[!.]*/{MANIFEST}"))
+    return [read_bundle(manifest.parent) for manifest in manifests if manifest.parent.name not in built]
+
+
 @contextmanager
 def _work_folder(out: Path) -> Iterator[Path]:
     """A folder beside the results, so that finished ones are renamed into place; gone afterwards, whatever happens."""
+    made = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".building-", dir=out))
     try:
         yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
+        if made:
+            with suppress(OSError):  # it holds results
+                out.rmdir()
 
 
 def _publish(finished: Path, destination: Path) -> None:
@@ -105,16 +127,8 @@ def _publish(finished: Path, destination: Path) -> None:
 
 def _failure(parts: Mapping[str, BackendReport], recipe: Recipe) -> str:
     """What failed, with values and limits, and the recipe to try next; empty if nothing did."""
-    problems = []
-    for backend, part in parts.items():
-        failed = [
-            f"{name} is {gate.value:.4g} and must be {'at least' if gate.at_least else 'at most'} {gate.limit:.4g}"
-            for name, gate in part.all_gates.items()
-            if not gate.passed
-        ]
-        if not part.weights_equal:
-            failed.append("weights read back from the artifact differ from the quantized ones")
-        problems += [f"{backend}: {', '.join(failed)}"] if failed else []
+    failed = {backend: stages.failed_proofs(part) for backend, part in parts.items()}
+    problems = [f"{backend}: {', '.join(proofs)}" for backend, proofs in failed.items() if proofs]
     if not problems:
         return ""
     advice = f" Try --recipe {recipe.next}." if recipe.next else ""
@@ -158,5 +172,5 @@ def _rows(parts: Mapping[str, BackendReport], libraries: Sequence[Packaged]) -> 
 def _gradle(out: Path, libraries: Sequence[Packaged]) -> list[str]:
     if not libraries:
         return []
-    repository = (out / "android" / "maven").as_posix()
+    repository = (out / "android" / "maven").resolve().as_posix()  # pasted into a project that lies elsewhere
     return [*gradle_settings(repository), *gradle_dependencies(libraries)]

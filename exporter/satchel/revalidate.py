@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from satchel import stages
-from satchel.backends import BACKENDS, Backend
+from satchel.backends import Backend
 from satchel.bundle import Bundle, find_bundles, verify_bundle
 from satchel.cache import Cache
 from satchel.console import Console
@@ -44,7 +44,7 @@ class ValidateOptions:
 
 @dataclass(frozen=True)
 class ValidateResult:
-    """failure: the gates that failed, empty if none did."""
+    """failure: what failed, with values and limits; empty if nothing did."""
 
     report: Mapping[str, Any]
     failure: str
@@ -54,20 +54,22 @@ def validate(options: ValidateOptions, console: Console) -> ValidateResult:
     """Every proof of every bundle. The build's own report learns the figures of a target it didn't measure."""
     workshop = Workshop(Cache.default(), Tools(), console)
     bundles = _chosen(options)
-    report: dict[str, Any] | None = None
-    failed = []
     for bundle in bundles:
+        stages.backend_of(bundle)
         verify_bundle(bundle)
+    report: dict[str, Any] | None = None
+    problems = []
+    for bundle in bundles:
+        name = bundle.manifest.backend
         checkpoint = stages.reference_of(bundle.manifest.model.source.sha256, options.model, workshop)
-        part = _prove(BACKENDS[bundle.manifest.backend], bundle, checkpoint, options, workshop)
+        part = _prove(stages.backend_of(bundle), bundle, checkpoint, options, workshop)
         header = _header(bundle, checkpoint)
-        report = merged(report or new_report(header), bundle.manifest.backend, part)
+        report = merged(report or new_report(header), name, part)
         if not options.texts:
             _remember(bundle, header, part)
-        failed += [f"{bundle.manifest.backend} {name}" for name, gate in part.all_gates.items() if not gate.passed]
-        failed += [] if part.weights_equal else [f"{bundle.manifest.backend} weights"]
+        problems += [f"{name}: {', '.join(failed)}"] if (failed := stages.failed_proofs(part)) else []
     assert report is not None
-    return ValidateResult(report, f"Failed: {', '.join(failed)}." if failed else "")
+    return ValidateResult(report, f"The bundle failed. {'; '.join(problems)}." if problems else "")
 
 
 def _chosen(options: ValidateOptions) -> list[Bundle]:
@@ -88,8 +90,9 @@ def _prove(
     plan, slots = stages.read_slots(bundle.file("slots"))
     weights = stages.quantized(checkpoint, plan, workshop)
     program = bundle.file("program")
-    with workshop.console.stage("Weights"):
+    with workshop.console.stage("Weights") as stage:
         equal = backend.format.read_back(program, slots, weights)
+        stage.note(f"{sum(equal.values())} of {len(equal)} tensors equal")
     spec = stages.program_spec(checkpoint, plan, manifest.context_length, manifest.prefill_chunk)
     graph = float(stages.skeleton(backend, spec, workshop).proof["max_abs"])
     tokenizer = Tokenizer.from_bytes(bundle.file("tokenizer").read_bytes())

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from satchel import __version__
-from satchel.backends import Backend
+from satchel.backends import BACKENDS, Backend
 from satchel.bundle import (
+    Bundle,
     BundledModel,
     Manifest,
     Origin,
@@ -25,7 +26,7 @@ from satchel.bundle import (
 )
 from satchel.cache import Cache
 from satchel.console import Console
-from satchel.errors import ReferenceMissingError
+from satchel.errors import BundleError, ModelError, ModelNotFoundError, ReferenceMissingError
 from satchel.lower.spec import ProgramSpec
 from satchel.quantize.plan import QuantPlan, TensorPlan
 from satchel.quantize.planning import plan_for
@@ -40,7 +41,7 @@ from satchel.skeleton import Skeleton, Slot, read_skeleton
 from satchel.source.checkpoint import Checkpoint
 from satchel.source.resolve import open_model
 from satchel.tools import Tools
-from satchel.validate.report import ReportHeader
+from satchel.validate.report import BackendReport, ReportHeader
 from satchel.versions import pinned, source_hash
 
 TOKENIZER_JSON = "tokenizer.json"
@@ -75,7 +76,7 @@ def model(name: str, workshop: Workshop) -> Checkpoint:
 def reference_of(sha256: str, given: str | None, workshop: Workshop) -> Checkpoint:
     """The Checkpoint that a bundle was made from: found by content hash, else `given` (--model).
 
-    Raises ReferenceMissingError if neither is there or `given` is another model.
+    Raises ReferenceMissingError if neither is there, what was found is gone or unusable by now, or it is another model.
     """
     record = _source_record(workshop.cache, sha256)
     name = given
@@ -86,7 +87,16 @@ def reference_of(sha256: str, given: str | None, workshop: Workshop) -> Checkpoi
             f"The bundle's float reference (content hash {sha256[:12]}) is not in the cache. "
             "Name the model that the bundle was built from: --model MODEL."
         )
-    checkpoint = model(name, workshop)
+    try:
+        checkpoint = model(name, workshop)
+    except ModelError as error:
+        if name == given:
+            raise
+        state = "is no longer there" if isinstance(error, ModelNotFoundError) else f"can't be used any more ({error})"
+        raise ReferenceMissingError(
+            f"The bundle was built from {name}, which {state}. Name the model that the bundle was built from: "
+            "--model MODEL."
+        ) from error
     if checkpoint.source.sha256 != sha256:
         raise ReferenceMissingError(
             f"{name} has the content hash {checkpoint.source.sha256[:12]}, the bundle was built from {sha256[:12]}. "
@@ -254,12 +264,35 @@ def report_header(checkpoint: Checkpoint, recipe: str, context_length: int) -> R
     return ReportHeader(checkpoint.model_id, recipe, named, source.license, context_length)
 
 
+def failed_proofs(part: BackendReport) -> list[str]:
+    """What of a backend's part failed, each with its value and limit."""
+    failed = [
+        f"{name} is {gate.value:.4g} and must be {'at least' if gate.at_least else 'at most'} {gate.limit:.4g}"
+        for name, gate in part.all_gates.items()
+        if not gate.passed
+    ]
+    if not part.weights_equal:
+        failed.append("weights read back from the artifact differ from the quantized ones")
+    return failed
+
+
 def bits_per_weight(size: int, shapes: Mapping[str, tuple[int, ...]]) -> float:
     """Bits of the artifact per parameter of the model; a tied table counts once."""
     return 8 * size / sum(math.prod(shape) for shape in shapes.values())
 
 
 # --- bundle -----------------------------------------------------------------------------------------------------
+
+
+def backend_of(bundle: Bundle) -> Backend:
+    """The backend that a bundle is for. Raises BundleError if this Satchel does not have it."""
+    name = bundle.manifest.backend
+    if name not in BACKENDS:
+        raise BundleError(
+            f"{bundle.path} is for the backend {name!r}, and this Satchel has only {', '.join(BACKENDS)}. "
+            "Use the Satchel that built it, or a newer one."
+        )
+    return BACKENDS[name]
 
 
 def write_slots(path: Path, artifact: str, plan: QuantPlan, slots: tuple[Slot, ...]) -> None:

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import ml_dtypes
 import numpy as np
@@ -244,7 +244,7 @@ def fill(skeleton: Skeleton, weights: QuantizedCheckpoint, path: Path) -> None:
     skeleton.unpack(path)
     renamed: dict[bytes, bytes] = {}
     with path.open("r+b") as file:
-        for tensor_slots in _by_tensor(skeleton):
+        for tensor_slots in _by_tensor(skeleton.slots):
             arrays = {part: array for part, _, array in parts(weights.read(tensor_slots[0].tensor))}
             for slot in tensor_slots:
                 packed = PACKINGS[slot.packing].pack(arrays[slot.part])
@@ -264,23 +264,29 @@ def fill(skeleton: Skeleton, weights: QuantizedCheckpoint, path: Path) -> None:
 def read_back(path: Path, slots: tuple[Slot, ...], weights: QuantizedCheckpoint) -> dict[str, bool]:
     """tensor -> True if every part of it in the file equals the checkpoint's, bit for bit.
 
-    Codes, scales and values are unpacked and compared as arrays; derived forms are compared as bytes.
+    Codes, scales and values are unpacked and compared as arrays; derived forms are compared as bytes. Every tensor of
+    the plan is answered for: one without a slot for each of its parts was not seen, and is not equal.
     """
-    equal: dict[str, bool] = {}
+    plan = weights.plan
+    equal = dict.fromkeys([*plan.tensors, *([HEAD] if plan.tied else [])], False)
     with path.open("rb") as file:
-        for slot in slots:
-            arrays = {part: array for part, _, array in parts(weights.read(slot.tensor))}
-            file.seek(slot.offset)
-            data = file.read(slot.bytes)
-            packing, array = PACKINGS[slot.packing], arrays[slot.part]
-            if packing.unpack is None:
-                same = data == packing.pack(array)
-            else:
-                found = packing.unpack(data, slot.shape)
-                # View as bytes: equality of floats would call -0 and 0 equal and NaN different from itself.
-                same = found.dtype == array.dtype and found.tobytes() == array.tobytes()
-            equal[slot.tensor] = equal.get(slot.tensor, True) and same
+        for tensor_slots in _by_tensor(slots):
+            name = tensor_slots[0].tensor
+            arrays = {part: array for part, _, array in parts(weights.read(name))}
+            complete = sorted(slot.part for slot in tensor_slots) == sorted(arrays)
+            equal[name] = complete and all(_holds(file, slot, arrays[slot.part]) for slot in tensor_slots)
     return equal
+
+
+def _holds(file: BinaryIO, slot: Slot, array: NDArray[Any]) -> bool:
+    file.seek(slot.offset)
+    data = file.read(slot.bytes)
+    packing = PACKINGS[slot.packing]
+    if packing.unpack is None:
+        return data == packing.pack(array)
+    found = packing.unpack(data, slot.shape)
+    # Compared as bytes: equality of floats would call -0 and 0 equal and NaN different from itself.
+    return found.dtype == array.dtype and found.tobytes() == array.tobytes()
 
 
 def regions_with_keys(data: bytes | bytearray) -> tuple[tuple[int, int], ...]:
@@ -289,9 +295,9 @@ def regions_with_keys(data: bytes | bytearray) -> tuple[tuple[int, int], ...]:
     return (layout.program, *layout.payloads)
 
 
-def _by_tensor(skeleton: Skeleton) -> Iterator[list[Slot]]:
+def _by_tensor(slots: Iterable[Slot]) -> Iterator[list[Slot]]:
     groups: dict[str, list[Slot]] = {}
-    for slot in skeleton.slots:
+    for slot in slots:
         groups.setdefault(slot.tensor, []).append(slot)
     yield from groups.values()
 

@@ -44,16 +44,21 @@ class StoredTensor:
 def tensors(file: Path, slots: Path | None = None) -> Iterator[StoredTensor]:
     """Every constant of the .pte in order of its position. slots: the bundle's slots.json, which names them.
 
-    Raises CorruptModelError if the file is no .pte.
+    Raises CorruptModelError if the file is no .pte or is damaged.
     """
-    names = _names(slots) if slots is not None else {}
-    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        layout = read_layout(data, file.name)
-        declared: dict[str, StoredTensor] = {}
-        for start, size in layout.payloads:
-            for key, tensor in _delegate(data[start : start + size], file.name):
-                declared.setdefault(key, tensor)
-        yield from sorted(_located(layout, declared, names), key=lambda tensor: (tensor.name, tensor.part))
+    try:
+        names = _names(slots) if slots is not None else {}
+        with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            layout = read_layout(data, file.name)
+            declared: dict[str, StoredTensor] = {}
+            for start, size in layout.payloads:
+                for key, tensor in _delegate(data[start : start + size], file.name):
+                    declared.setdefault(key, tensor)
+            found = sorted(_located(layout, declared, names), key=lambda tensor: (tensor.name, tensor.part))
+    except (IndexError, KeyError, TypeError, ValueError, struct.error) as error:  # a position or number out of bounds
+        where = file if slots is None else f"{file} or {slots}"
+        raise CorruptModelError(f"{where} is damaged ({error}): build it again") from error
+    yield from found
 
 
 def _located(

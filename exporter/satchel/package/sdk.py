@@ -84,10 +84,21 @@ def compile_sdk(cache: Cache, tools: Tools, templates: Path | None = None) -> Co
     """
     templates = templates or templates_root()
     index = read_index(templates)
-    key = {"templates": tree_hash(templates, INDEX, *index.sources), "satchel": satchel.__version__}
+    key = _key(templates, index)
     reused = cache.find("sdk", key) is not None
     folder = cache.get_or_build("sdk", key, lambda folder: _build(folder, templates, index, tools))
     return CompiledSdk(folder, index, reused)
+
+
+def require_compiler(cache: Cache, tools: Tools) -> None:
+    """Raises ToolMissingError now, before slow work, if `compile_sdk` would: no Maven or Java, and nothing compiled."""
+    templates = templates_root()
+    if cache.find("sdk", _key(templates, read_index(templates))) is None:
+        _ = tools.maven, tools.java
+
+
+def _key(templates: Path, index: SdkIndex) -> dict[str, str]:
+    return {"templates": tree_hash(templates, INDEX, *index.sources), "satchel": satchel.__version__}
 
 
 def maven_command(tools: Tools, project: Path) -> list[str]:

@@ -30,16 +30,20 @@ def evaluation_texts(tokenizer: Tokenizer, program: PromptProgram | None, contex
 
 
 def user_texts(files: Sequence[Path], tokenizer: Tokenizer, context_length: int) -> list[Text]:
-    """A user's UTF-8 files as ids. Raises UsageError if a file has fewer than two tokens or is not UTF-8."""
+    """A user's UTF-8 files as ids. Raises UsageError if a file has fewer than two tokens or is not UTF-8.
+
+    A text is named like its file, or by the whole path where two files have the same name.
+    """
     texts = []
-    for file in files:
+    names = [file.name for file in files]
+    for file in dict.fromkeys(files):
         try:
             ids = tokenizer.encode(file.read_text(encoding="utf-8"), special=False)
         except UnicodeDecodeError as error:
             raise UsageError(f"--text {file} is not UTF-8 text ({error.reason}): convert it") from error
         if len(ids) < 2:
             raise UsageError(f"--text {file} has {len(ids)} tokens: at least 2 are needed to predict one")
-        texts.append((file.name, ids))
+        texts.append((file.name if names.count(file.name) == 1 else str(file), ids))
     return list(_cut(texts, context_length))
 
 
