@@ -1,6 +1,8 @@
 """The command line: exit codes, what goes to which stream, and that `--help` stays light."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -93,6 +95,16 @@ def test_a_defect_shows_its_traceback(pipeline: SimpleNamespace, capsys: pytest.
     captured = capsys.readouterr().err
     assert "Traceback" in captured
     assert "defect of Satchel" in captured
+
+
+def test_a_full_disk_is_no_defect(pipeline: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
+    for code in (errno.ENOSPC, errno.EACCES, errno.EROFS):
+        pipeline.build = raising(OSError(code, os.strerror(code), "/out/model.pte"))
+        assert main(["build", "m"]) == 1
+        assert capsys.readouterr().err == f"error: /out/model.pte can't be read or written: {os.strerror(code)}.\n"
+    pipeline.build = raising(FileNotFoundError(errno.ENOENT, "No such file", "model.pte"))  # ours to explain
+    assert main(["build", "m"]) == 1
+    assert "defect of Satchel" in capsys.readouterr().err
 
 
 def test_ctrl_c_says_that_the_next_run_resumes(pipeline: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,6 +78,7 @@ def test_a_build_passes_and_reports_every_figure(place: Workplace) -> None:
     assert {"graph_max_abs", "kl_mean", "top1", "size_off_prediction"} <= part["gates"].keys()
     assert all(gate["passed"] for gate in part["gates"].values())
     assert part["targets"]["host"]["kl_mean"] == part["kl_mean"]
+    assert {"passed", "backends"} <= place.report.keys()
     assert json.loads((place.out / "report.json").read_text()) == place.report
     assert "<html" in (place.out / "report.html").read_text()
 
@@ -90,10 +91,24 @@ def test_the_bundle_is_complete_and_says_what_it_is(place: Workplace) -> None:
     assert (manifest.context_length, manifest.vocab_size) == (96, TINY_CONFIG["vocab_size"])
     assert manifest.verdict.status == "passed"
     assert manifest.special_ids.stop == (257, 258)
+    files = {"model.pte", "tokenizer.json", "tokenizer.bin", "prompt.json", "golden.json", "slots.json"}
+    assert {path.name for path in bundle.path.iterdir()} == files | {"manifest.json"}
+    slots = json.loads(bundle.file("slots").read_text())["slots"]
+    assert {slot["tensor"] for slot in slots} == {*random_weights(TINY_CONFIG), "lm_head.weight"}
     golden = json.loads(bundle.file("golden").read_text())
     assert len(golden["teacher_forced"]["log_probabilities"]) == len(golden["teacher_forced"]["ids"]) - 1
     measured = {"kl_mean", "decode_tps"}
     assert not measured & json.loads((bundle.path / "manifest.json").read_text()).keys()
+
+
+def test_the_maven_folder_has_the_model_and_the_sdk(place: Workplace) -> None:
+    libraries = {"satchel-core": "jar", "satchel-android": "aar", "satchel-executorch": "aar", "tiny-int4": "aar"}
+    group = place.out / "android" / "maven" / "dev" / "satchel"
+    assert {path.name for path in group.iterdir()} == libraries.keys()
+    for artifact, kind in libraries.items():
+        files = {path.name for path in (group / artifact / "0.1.0").iterdir()}
+        assert files >= {f"{artifact}-0.1.0.{kind}", f"{artifact}-0.1.0.pom"}
+    assert (place.out / "android" / "tiny-int4-0.1.0.aar").is_file()
 
 
 def test_a_second_build_elsewhere_gives_the_same_bytes(place: Workplace, tmp_path: Path) -> None:
@@ -107,18 +122,24 @@ def test_a_second_build_elsewhere_gives_the_same_bytes(place: Workplace, tmp_pat
         assert digests(tmp_path / "out" / part) == digests(place.out / part)
 
 
-def test_a_build_of_what_is_there_repeats_nothing(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    from satchel import backends
-
+def test_a_build_of_what_is_there_repeats_nothing(
+    place: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def unwanted(*_: object) -> None:
         raise AssertionError("this was done before")
 
-    monkeypatch.setattr(backends, "_lower_executorch", unwanted)
+    monkeypatch.setattr("satchel.stages._compile_text", unwanted)
     monkeypatch.setattr("satchel.stages.quantize", unwanted)
+    monkeypatch.setattr("satchel.validate.graph.prove", unwanted)
+    monkeypatch.setattr("satchel.lower.executorch.lower_skeleton", unwanted)
+    monkeypatch.setattr("satchel.package.sdk._build", unwanted)
     monkeypatch.setattr("satchel.validate.prove.prove_behaviour", unwanted)
     before = digests(place.out)
     assert satchel("build", place.model, "--context", 96, "--out", place.out)[0] == 0
     assert digests(place.out) == before
+    code, _, said = satchel("build", place.model, "--context", 95, "--out", tmp_path)
+    assert code == 1
+    assert "this was done before" in said  # so the traps are where the work is
 
 
 def test_a_failed_gate_packs_nothing_and_leaves_the_last_good_build(place: Workplace, tmp_path: Path) -> None:
@@ -129,24 +150,24 @@ def test_a_failed_gate_packs_nothing_and_leaves_the_last_good_build(place: Workp
         "build", place.model, "--context", 96, "--out", place.out, "--recipe", recipe, "--json"
     )
     assert code == 3
-    assert "kl_mean" in said
-    assert "1e-09" in said
+    value = report["backends"]["executorch"]["kl_mean"]
+    assert f"kl_mean is {value:.4g} and must be at most 1e-09" in said
     assert "--recipe int4" in said
     assert report["passed"] is False
     assert json.loads((place.out / "rejected" / "report.json").read_text()) == report
     assert find_bundles(place.out / "rejected" / "bundle")[0].manifest.recipe == "int4-symmetric"
+    assert find_bundles(place.out / "rejected" / "bundle")[0].manifest.verdict.status == "failed"
     assert {part: digests(place.out / part) for part in before} == before
     assert satchel("build", place.model, "--context", 96, "--out", place.out)[0] == 0
     assert not (place.out / "rejected").exists()
 
 
 def test_a_fine_tune_reuses_the_skeleton(place: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from satchel import backends
-
     def unwanted(*_: object) -> None:
         raise AssertionError("lowered again")
 
-    monkeypatch.setattr(backends, "_lower_executorch", unwanted)
+    monkeypatch.setattr("satchel.validate.graph.prove", unwanted)
+    monkeypatch.setattr("satchel.lower.executorch.lower_skeleton", unwanted)
     fine_tune = write_directory(tmp_path / "tuned", TINY_CONFIG, sure_weights(2), dtype="BF16")
     code, report, _ = satchel("build", fine_tune, "--context", 96, "--out", tmp_path / "out", "--no-validate", "--json")
     assert code == 0
@@ -160,28 +181,44 @@ def test_a_fine_tune_reuses_the_skeleton(place: Workplace, tmp_path: Path, monke
     assert "teacher_forced" not in json.loads(bundle.file("golden").read_text())
 
 
-@pytest.mark.parametrize("moment", ["satchel.formats.pte.fill", "satchel.validate.prove.prove_behaviour"])
+@pytest.mark.parametrize(
+    ("moment", "context"),
+    [
+        ("satchel.validate.graph.lower", 33),  # a context that is not lowered yet
+        ("satchel.formats.pte.fill", 96),
+        ("satchel.validate.prove.prove_behaviour", 96),
+    ],
+)
 @pytest.mark.parametrize("what", [KeyboardInterrupt, RuntimeError])
 def test_a_build_that_breaks_off_leaves_everything_as_it_was(
-    place: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, what: type[BaseException]
+    place: Workplace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+    context: int,
+    what: type[BaseException],
 ) -> None:
     other = write_directory(tmp_path / "tiny", TINY_CONFIG, sure_weights(3))
-    before, cached = digests(place.out), set(place.cache.glob("*/*"))
+    before, listed = digests(place.out), set(place.out.rglob("*"))
+    reached = []
 
     def breaks(*arguments: Any, **_: Any) -> None:
+        reached.append(moment)
         with suppress(IndexError, TypeError):
             Path(arguments[2]).write_bytes(b"half")
         raise what
 
     with monkeypatch.context() as patch:
         patch.setattr(moment, breaks)
-        code, _, said = satchel("build", other, "--context", 96, "--out", place.out)
+        code, _, said = satchel("build", other, "--context", context, "--out", place.out)
+    assert reached == [moment]
     assert code == (130 if what is KeyboardInterrupt else 1)
     if what is KeyboardInterrupt:
         assert "resumes" in said
     assert digests(place.out) == before
-    left = {path for path in set(place.cache.glob("*/*")) - cached if path.name.startswith(".")}
-    assert not left
+    assert set(place.out.rglob("*")) == listed
+    assert not [path for path in place.cache.rglob("*") if path.name.startswith(".")]
+    assert satchel("build", other, "--context", 96, "--out", tmp_path / "out", "--no-validate")[0] == 0
 
 
 def test_validate_says_the_same_again(place: Workplace, tmp_path: Path) -> None:
@@ -205,11 +242,23 @@ def test_validate_says_the_same_again(place: Workplace, tmp_path: Path) -> None:
 def test_validate_needs_the_model_that_the_bundle_was_made_from(place: Workplace, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     shutil.copytree(place.out / "bundle", bundle)
+    shutil.copytree(place.cache / "skeleton", tmp_path / "cache" / "skeleton")  # the graph proof is not the point here
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SATCHEL_CACHE", str(tmp_path / "cache"))
         code, _, said = satchel("validate", bundle)
         assert code == 4
         assert "--model" in said
+        text = tmp_path / "mine.txt"
+        text.write_text("Where the model lies is up to its owner.", encoding="utf-8")
+        moved = shutil.copytree(place.model, tmp_path / "moved")
+        code, report, _ = satchel("validate", bundle, "--model", moved, "--text", text, "--json")
+        assert code == 0
+        assert report["backends"]["executorch"]["weights_equal"] is True
+        shutil.rmtree(moved)
+        code, _, said = satchel("validate", bundle, "--text", text)
+        assert code == 4
+        assert str(moved) in said
+        assert "--model MODEL" in said
         other = write_directory(tmp_path / "other", TINY_CONFIG, sure_weights(9))
         code, _, said = satchel("validate", bundle, "--model", other)
         assert code == 4
@@ -219,6 +268,13 @@ def test_validate_needs_the_model_that_the_bundle_was_made_from(place: Workplace
 def test_damage_is_named_and_a_wrong_weight_fails_its_proof(place: Workplace, tmp_path: Path) -> None:
     folder = tmp_path / "bundle"
     shutil.copytree(place.out / "bundle" / "executorch", folder)
+    prompt = folder / "prompt.json"
+    good = prompt.read_bytes()
+    prompt.write_bytes(good.replace(b"{", b"(", 1))
+    code, _, said = satchel("generate", folder, "hello")
+    assert code == 4
+    assert "prompt.json is damaged: its sha256" in said
+    prompt.write_bytes(good)
     bundle = read_bundle(folder)
     slot = next(s for s in json.loads(bundle.file("slots").read_text())["slots"] if s["part"] == "offset_scale")
     program = bundle.file("program")
@@ -230,10 +286,15 @@ def test_damage_is_named_and_a_wrong_weight_fails_its_proof(place: Workplace, tm
         assert code == 4
         assert "model.pte is damaged" in said
     write_manifest(folder, bundle.manifest, {one.role: one.file for one in bundle.manifest.artifacts})
-    code, report, said = satchel("validate", folder, "--json")
+    text = tmp_path / "short.txt"
+    text.write_text("Behaviour hardly sees one bit.", encoding="utf-8")
+    code, report, said = satchel("validate", folder, "--text", text, "--json")
     assert code == 3
-    assert "weights" in said
-    assert report["backends"]["executorch"]["weights_equal"] is False
+    assert "weights read back from the artifact differ" in said
+    assert report["passed"] is False
+    part = report["backends"]["executorch"]
+    assert part["weights_equal"] is False
+    assert all(gate["passed"] for gate in part["gates"].values())
 
 
 def test_generate_is_repeatable(place: Workplace) -> None:
@@ -260,9 +321,17 @@ def test_generate_asks_which_of_several_bundles(place: Workplace, tmp_path: Path
     code, _, said = satchel("generate", tmp_path, "hello")
     assert code == 2
     assert "executorch|litert" in said
+    for command in (["generate", tmp_path / "litert", "hello"], ["validate", tmp_path]):
+        code, _, said = satchel(*command)
+        assert code == 4
+        assert "'litert', and this Satchel has only executorch" in said
+    shutil.copytree(tmp_path / "executorch", tmp_path / "twin")
+    code, _, said = satchel("generate", tmp_path, "hello", "--backend", "executorch")
+    assert code == 2
+    assert str(tmp_path / "twin") in said
 
 
-def test_inspect_lists_every_tensor(place: Workplace) -> None:
+def test_inspect_lists_every_tensor(place: Workplace, tmp_path: Path) -> None:
     program = place.out / "bundle" / "executorch" / pte.PROGRAM_FILE
     code, listing, _ = satchel("inspect", place.out / "bundle", "--json")
     assert code == 0
@@ -275,3 +344,10 @@ def test_inspect_lists_every_tensor(place: Workplace) -> None:
     assert code == 0
     assert len(alone["tensors"]) == len(listing["tensors"])
     assert satchel("inspect", place.out / "report.json")[0] == 2
+    damaged = tmp_path / "damaged.pte"
+    data = bytearray(program.read_bytes())
+    data[40:3000] = np.random.default_rng(1).bytes(2960)
+    damaged.write_bytes(data)
+    code, _, said = satchel("inspect", damaged)
+    assert code == 4
+    assert "damaged.pte is damaged" in said

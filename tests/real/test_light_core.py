@@ -52,10 +52,11 @@ def test_commands_answer(light: Path, tmp_path: Path, words: list[str], shown: s
 
 
 def test_lowering_and_running_name_what_is_missing(
-    light: Path, tmp_path: Path, make_directory: Callable[..., Path]
+    light: Path, tmp_path: Path, make_directory: Callable[..., Path], sdk_cache: Cache
 ) -> None:
     build = [light / "satchel", "build", make_directory(), "--context", "64"]
-    done = subprocess.run(build, cwd=tmp_path, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "SATCHEL_CACHE": str(sdk_cache.root)}  # compiled: neither Maven nor Java is missed
+    done = subprocess.run(build, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 5
     assert "make venv" in done.stderr
 

@@ -1,5 +1,6 @@
 """How parts of a tensor become bytes, what the file carries of an offset, and how large it will be."""
 
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,10 +8,11 @@ import numpy as np
 import pytest
 
 from satchel.errors import CorruptModelError
-from satchel.formats import pte
+from satchel.formats import pte, pte_inspect
 from satchel.quantize.checkpoint import QuantizedTensor
 from satchel.quantize.plan import QuantPlan, TensorPlan
 from satchel.skeleton import Slot, read_skeleton, write_skeleton
+from satchel.source.checkpoint import EMBEDDING, HEAD
 
 random = np.random.default_rng(11)
 
@@ -148,7 +150,45 @@ def test_predicted_bytes_count_every_part() -> None:
     assert pte.predict_bytes(plan, shapes, 1) - pte.predict_bytes(untied, shapes, 1) == table == 100 * 64 + 400
 
 
+def test_what_has_no_slot_was_not_seen(tmp_path: Path) -> None:
+    """A table that leaves out a part, or a whole tensor, proves nothing about it."""
+    weights = Weights({"linear": int4_tensor(), "table": int8_tensor()})
+    data, slots = laid_out(weights)
+    path = tmp_path / "model.pte"
+    path.write_bytes(data)
+    for part in ("codes", "scale", "offset_codes", "offset_scale"):
+        seen = tuple(slot for slot in slots if (slot.tensor, slot.part) != ("linear", part))
+        assert pte.read_back(path, seen, weights) == {"linear": False, "table": True}
+    assert pte.read_back(path, (*slots, slots[0]), weights) == {"linear": False, "table": True}
+    assert pte.read_back(path, (), weights) == {"linear": False, "table": False}
+
+
+def test_a_tied_head_is_read_back_on_its_own(tmp_path: Path) -> None:
+    class Tied(Weights):
+        plan = QuantPlan({EMBEDDING: TensorPlan("int8")}, tied=True)
+
+        def __init__(self, table: QuantizedTensor) -> None:
+            self.tensors = {EMBEDDING: table, HEAD: table}
+
+    weights = Tied(int8_tensor())
+    data, slots = laid_out(weights)
+    path = tmp_path / "model.pte"
+    path.write_bytes(data)
+    assert pte.read_back(path, tuple(slots), weights) == {EMBEDDING: True, HEAD: True}
+    assert pte.read_back(path, tuple(slots[:2]), weights) == {EMBEDDING: True, HEAD: False}
+
+
 @pytest.mark.parametrize("data", [b"", b"x" * 100, b"\0\0\0\0ET12eh00" + b"\xff" * 100])
 def test_what_is_no_program_is_refused(data: bytes) -> None:
     with pytest.raises(CorruptModelError, match=r"model\.pte"):
         pte.read_layout(data)
+
+
+@pytest.mark.parametrize("root", [None, 5_000, 2**31 - 1])
+def test_a_damaged_program_is_named_and_not_a_defect(tmp_path: Path, root: int | None) -> None:
+    """An empty file, and programs whose first table lies outside of them."""
+    path = tmp_path / "model.pte"
+    header = struct.pack("<I4s4sIQQQ", root or 0, b"ET12", b"eh00", 32, 0, 0, 0)
+    path.write_bytes(b"" if root is None else header + bytes(100))
+    with pytest.raises(CorruptModelError, match=r"model\.pte is damaged"):
+        list(pte_inspect.tensors(path))
