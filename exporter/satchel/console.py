@@ -210,9 +210,11 @@ class Console:
         self._console(self._results).print(table)
 
     def verdict(self, report: Mapping[str, Any]) -> None:
-        """Every gate of a report.json with its value and limit, then the verdict in one line."""
+        """Every proof of a report.json, gates with value and limit, then the verdict in one line."""
         rows = []
         for backend, part in report["backends"].items():
+            equal = part["weights_equal"]
+            rows.append(("✓" if equal else "✗", backend, "weights_equal", "yes" if equal else "no", "yes"))
             for name, gate in part["gates"].items():
                 mark = "✓" if gate["passed"] else "✗"
                 rows.append(
