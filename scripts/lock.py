@@ -79,13 +79,13 @@ def main() -> None:
         known = Path(folder) / "known.txt"
         known.write_text("".join(path.read_text() for path in sorted(REQUIREMENTS.glob("*.txt"))))
         sources = ["pyproject.toml", "requirements/build.in"]
-        everything.write_text(compile_set(sources, ["executorch", "jdk", "dev"], [], upgrade, known))
+        everything.write_text(compile_set(sources, ["executorch", "litert", "jdk", "dev"], [], upgrade, known))
 
         def locked(sources: list[str], extras: list[str]) -> dict[str, str]:
             return blocks(compile_set(sources, extras, [everything], False, everything))
 
         base = locked(["pyproject.toml"], [])
-        full = locked(["pyproject.toml"], ["executorch"])
+        heavy = {extra: locked(["pyproject.toml"], [extra]) for extra in ("executorch", "litert")}
         beyond_base = {
             extra: {name: text for name, text in locked(["pyproject.toml"], [extra]).items() if name not in base}
             for extra in ("dev", "jdk")
@@ -93,7 +93,8 @@ def main() -> None:
         write("build", locked(["requirements/build.in"], []))
         write("base", base)
         write("torch", locked(["requirements/torch.in"], []))
-        write("executorch", {name: text for name, text in full.items() if not WITH_TORCH.match(name)})
+        for extra, packages in heavy.items():
+            write(extra, {name: text for name, text in packages.items() if not WITH_TORCH.match(name)})
         for extra, packages in beyond_base.items():
             write(extra, packages)
 

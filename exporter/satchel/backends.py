@@ -4,11 +4,13 @@ Lowering and runtime import their heavy packages inside the functions, so that t
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
 
-from satchel.formats import pte
+from satchel.formats import pte, tflite
 from satchel.lower.spec import ProgramSpec
 from satchel.quantize.checkpoint import QuantizedCheckpoint
 from satchel.quantize.plan import QuantPlan
@@ -35,7 +37,8 @@ class Backend:
     open(program, threads), so that loading a program can be timed without the import.
 
     lowering_code: subpackages whose sources are part of a skeleton's key. minimum_runtime: oldest runtime on a device.
-    cpu_features: ABI -> features that the runtime's operators are compiled for.
+    cpu_features: ABI -> features that the runtime's operators are compiled for. android_library: True if the SDK has
+    an engine for it, so that its bundle is packed as a library.
     """
 
     name: str
@@ -45,14 +48,21 @@ class Backend:
     lowering_code: tuple[str, ...]
     minimum_runtime: str
     cpu_features: Mapping[str, tuple[str, ...]]
+    android_library: bool
 
 
 def _lower_executorch(spec: ProgramSpec, folder: Path) -> None:
     require_pinned("executorch")
-    from satchel.lower.executorch import lower_skeleton
-    from satchel.validate.graph import prove
+    from satchel.lower.executorch import lower, lower_skeleton
+    from satchel.validate.graph import Subject, prove
 
-    lower_skeleton(spec, folder, prove(spec).as_dict())
+    subject = Subject(
+        lower=lambda spec, weights: lower(spec, weights, dequantized=True)[0],
+        carried_weight=pte.carried_weight,
+        open_engine=_executorch_runtime(),
+        program_file=pte.PROGRAM_FILE,
+    )
+    lower_skeleton(spec, folder, prove(spec, subject).as_dict())
 
 
 def _executorch_runtime() -> Callable[[Path, int | None], Engine]:
@@ -62,17 +72,71 @@ def _executorch_runtime() -> Callable[[Path, int | None], Engine]:
     return ExecuTorchEngine
 
 
-_format: Any = pte  # a module is a Format
+def _lower_litert(spec: ProgramSpec, folder: Path) -> None:
+    """In a process of its own: litert-torch changes transformers for everybody who imports it later."""
+    require_pinned("litert")
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        process.submit(_lower_litert_here, spec, folder).result()
+
+
+def _lower_litert_here(spec: ProgramSpec, folder: Path) -> None:
+    from satchel.lower.litert import lower_float, lower_skeleton
+    from satchel.validate.graph import Subject, prove
+
+    subject = Subject(
+        lower=lambda spec, weights: lower_float(spec, weights)[0],
+        carried_weight=tflite.carried_weight,
+        open_engine=_litert_runtime(),
+        program_file=tflite.PROGRAM_FILE,
+    )
+    lower_skeleton(spec, folder, prove(spec, subject).as_dict())
+
+
+def _litert_runtime() -> Callable[[Path, int | None], Engine]:
+    require_pinned("litert")
+    from satchel.runtimes.litert import LiteRtEngine
+
+    return LiteRtEngine
+
+
+_pte: Any = pte  # a module is a Format
+_tflite: Any = tflite
+
+_SHARED_CODE = (
+    "formats/packing.py",
+    "lower/decoder.py",
+    "lower/placeholder.py",
+    "lower/quantized.py",
+    "lower/spec.py",
+    "validate/graph.py",
+)
 
 BACKENDS: Mapping[str, Backend] = {
     "executorch": Backend(
         name="executorch",
-        format=_format,
+        format=_pte,
         lower=_lower_executorch,
         runtime=_executorch_runtime,
-        lowering_code=("lower", "formats/pte.py", "validate/graph.py"),
+        lowering_code=(
+            *_SHARED_CODE,
+            "formats/pte.py",
+            "lower/executorch.py",
+            "lower/executorch_patches.py",
+            "lower/rewrite.py",
+        ),
         minimum_runtime="1.5.0",
         # executorch-android builds its LLM operators for dot product instructions (Armv8.2).
         cpu_features={"arm64-v8a": ("asimddp",)},
+        android_library=True,
+    ),
+    "litert": Backend(
+        name="litert",
+        format=_tflite,
+        lower=_lower_litert,
+        runtime=_litert_runtime,
+        lowering_code=(*_SHARED_CODE, "formats/tflite.py", "lower/litert.py", "lower/litert_types.py"),
+        minimum_runtime="2.1.0",
+        cpu_features={},
+        android_library=False,
     ),
 }

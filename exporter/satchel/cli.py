@@ -23,7 +23,7 @@ TARGETS = ("android", "ios", "all")
 BACKENDS = ("executorch", "litert", "coreml")
 VALIDATION_TARGETS = ("host", "jvm", "arm64", "adb", "simulator")
 BUILT_TARGETS = ("android",)
-BUILT_BACKENDS = ("executorch",)
+BUILT_BACKENDS = ("executorch", "litert")
 BUILT_VALIDATION_TARGETS = ("host", "jvm")
 
 _NOT_OUR_FAULT = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)

@@ -79,8 +79,10 @@ def build(options: BuildOptions, console: Console) -> BuildResult:
         failure = _failure(parts, recipe)
         if not failure:
             bundles = [*find_bundles(work), *_other_bundles(options.out / "bundle", parts)]
-            destination = options.out / "android"
-            libraries = package_android(bundles, destination, coordinates, workshop.cache, workshop.tools, console)
+            bundles = [bundle for bundle in bundles if stages.backend_of(bundle).android_library]
+            if bundles:
+                destination = options.out / "android"
+                libraries = package_android(bundles, destination, coordinates, workshop.cache, workshop.tools, console)
             shutil.rmtree(options.out / REJECTED, ignore_errors=True)  # an earlier attempt's
         home = options.out / REJECTED if failure else options.out
         for name in parts:

@@ -10,7 +10,7 @@ from satchel.backends import Backend
 from satchel.bundle import Bundle, find_bundles, verify_bundle
 from satchel.cache import Cache
 from satchel.console import Console
-from satchel.errors import UsageError
+from satchel.errors import NotBuiltYetError, UsageError
 from satchel.reference.prompt import PromptProgram
 from satchel.reference.tokenizer import Tokenizer
 from satchel.source.checkpoint import Checkpoint
@@ -74,6 +74,8 @@ def validate(options: ValidateOptions, console: Console) -> ValidateResult:
 
 def _chosen(options: ValidateOptions) -> list[Bundle]:
     bundles = find_bundles(options.bundle)
+    if options.target == "jvm":
+        bundles = _with_android_engine(bundles)
     if not options.backends:
         return bundles
     found = {bundle.manifest.backend: bundle for bundle in bundles}
@@ -81,6 +83,15 @@ def _chosen(options: ValidateOptions) -> list[Bundle]:
     if missing:
         raise UsageError(f"{options.bundle} has no bundle for {', '.join(missing)}; it has {', '.join(found)}")
     return [found[name] for name in options.backends]
+
+
+def _with_android_engine(bundles: list[Bundle]) -> list[Bundle]:
+    """The SDK's own engine runs on the JVM: bundles of a backend that has none are left to other targets."""
+    found = [bundle for bundle in bundles if stages.backend_of(bundle).android_library]
+    if not found:
+        names = ", ".join(bundle.manifest.backend for bundle in bundles)
+        raise NotBuiltYetError(f"--target jvm runs the SDK's engine, and there is none for {names} yet: use host.")
+    return found
 
 
 def _prove(

@@ -52,7 +52,7 @@ def test_help_imports_nothing_heavy() -> None:
         (["build", "m", "--backend", "onnx"], "'executorch', 'litert', 'coreml'"),
         (["validate", "b", "--target", "cloud"], "'host', 'jvm', 'arm64', 'adb', 'simulator'"),
         (["build", "m", "--target", "ios"], "Built so far: android"),
-        (["build", "m", "--backend", "litert"], "Built so far: executorch"),
+        (["build", "m", "--backend", "coreml"], "Built so far: executorch, litert"),
         (["generate", "b", "hi", "--backend", "coreml"], "Built so far: executorch"),
         (["validate", "b", "--target", "adb"], "Built so far: host, jvm"),
         (["build", "m", "--context", "0"], "--context"),
@@ -138,7 +138,7 @@ def test_build_passes_every_option_on(pipeline: SimpleNamespace, capsys: pytest.
     assert seen == [
         {
             "model": "m",
-            "backends": ("executorch",),
+            "backends": ("executorch", "litert"),
             "recipe": "int8",
             "context": 512,
             "out": Path("here"),

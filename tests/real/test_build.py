@@ -25,6 +25,9 @@ ARTIFACT_KEYS = {
 SYMMETRIC = Path(__file__).parents[1] / "data" / "int4-symmetric.toml"
 
 
+BUILD = ("build", "--backend", "executorch")
+
+
 @dataclass(frozen=True)
 class Workplace:
     """A model, and one good build of it, in a folder with its own cache."""
@@ -41,7 +44,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, sdk_cache: Cache) -> Iterato
     model = write_directory(folder / "tiny", TINY_CONFIG, sure_weights())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SATCHEL_CACHE", str(sdk_cache.root))
-        code, report, _ = satchel("build", model, "--context", 96, "--out", folder / "out", "--json")
+        code, report, _ = satchel(*BUILD, model, "--context", 96, "--out", folder / "out", "--json")
         assert code == 0
         yield Workplace(model, folder / "out", sdk_cache.root, report)
 
@@ -117,7 +120,7 @@ def test_a_second_build_elsewhere_gives_the_same_bytes(place: Workplace, tmp_pat
         patch.setenv("SATCHEL_CACHE", str(tmp_path / "cache"))
         (tmp_path / "cache").mkdir()
         shutil.copytree(place.cache / "sdk", tmp_path / "cache" / "sdk")
-        assert satchel("build", place.model, "--context", 96, "--out", tmp_path / "out")[0] == 0
+        assert satchel(*BUILD, place.model, "--context", 96, "--out", tmp_path / "out")[0] == 0
     for part in ("bundle", "android"):
         assert digests(tmp_path / "out" / part) == digests(place.out / part)
 
@@ -135,9 +138,9 @@ def test_a_build_of_what_is_there_repeats_nothing(
     monkeypatch.setattr("satchel.package.sdk._build", unwanted)
     monkeypatch.setattr("satchel.validate.prove.prove_behaviour", unwanted)
     before = digests(place.out)
-    assert satchel("build", place.model, "--context", 96, "--out", place.out)[0] == 0
+    assert satchel(*BUILD, place.model, "--context", 96, "--out", place.out)[0] == 0
     assert digests(place.out) == before
-    code, _, said = satchel("build", place.model, "--context", 95, "--out", tmp_path)
+    code, _, said = satchel(*BUILD, place.model, "--context", 95, "--out", tmp_path)
     assert code == 1
     assert "this was done before" in said  # so the traps are where the work is
 
@@ -146,9 +149,7 @@ def test_a_failed_gate_packs_nothing_and_leaves_the_last_good_build(place: Workp
     recipe = tmp_path / "strict.toml"
     recipe.write_text(SYMMETRIC.read_text().replace("kl_mean_max = 0.035", "kl_mean_max = 1e-9"))
     before = {part: digests(place.out / part) for part in ("bundle", "android")}
-    code, report, said = satchel(
-        "build", place.model, "--context", 96, "--out", place.out, "--recipe", recipe, "--json"
-    )
+    code, report, said = satchel(*BUILD, place.model, "--context", 96, "--out", place.out, "--recipe", recipe, "--json")
     assert code == 3
     value = report["backends"]["executorch"]["kl_mean"]
     assert f"kl_mean is {value:.4g} and must be at most 1e-09" in said
@@ -158,7 +159,7 @@ def test_a_failed_gate_packs_nothing_and_leaves_the_last_good_build(place: Workp
     assert find_bundles(place.out / "rejected" / "bundle")[0].manifest.recipe == "int4-symmetric"
     assert find_bundles(place.out / "rejected" / "bundle")[0].manifest.verdict.status == "failed"
     assert {part: digests(place.out / part) for part in before} == before
-    assert satchel("build", place.model, "--context", 96, "--out", place.out)[0] == 0
+    assert satchel(*BUILD, place.model, "--context", 96, "--out", place.out)[0] == 0
     assert not (place.out / "rejected").exists()
 
 
@@ -169,7 +170,7 @@ def test_a_fine_tune_reuses_the_skeleton(place: Workplace, tmp_path: Path, monke
     monkeypatch.setattr("satchel.validate.graph.prove", unwanted)
     monkeypatch.setattr("satchel.lower.executorch.lower_skeleton", unwanted)
     fine_tune = write_directory(tmp_path / "tuned", TINY_CONFIG, sure_weights(2), dtype="BF16")
-    code, report, _ = satchel("build", fine_tune, "--context", 96, "--out", tmp_path / "out", "--no-validate", "--json")
+    code, report, _ = satchel(*BUILD, fine_tune, "--context", 96, "--out", tmp_path / "out", "--no-validate", "--json")
     assert code == 0
     part = report["backends"]["executorch"]
     assert part["verdict"] == "weights-only"
@@ -210,7 +211,7 @@ def test_a_build_that_breaks_off_leaves_everything_as_it_was(
 
     with monkeypatch.context() as patch:
         patch.setattr(moment, breaks)
-        code, _, said = satchel("build", other, "--context", context, "--out", place.out)
+        code, _, said = satchel(*BUILD, other, "--context", context, "--out", place.out)
     assert reached == [moment]
     assert code == (130 if what is KeyboardInterrupt else 1)
     if what is KeyboardInterrupt:
@@ -218,7 +219,7 @@ def test_a_build_that_breaks_off_leaves_everything_as_it_was(
     assert digests(place.out) == before
     assert set(place.out.rglob("*")) == listed
     assert not [path for path in place.cache.rglob("*") if path.name.startswith(".")]
-    assert satchel("build", other, "--context", 96, "--out", tmp_path / "out", "--no-validate")[0] == 0
+    assert satchel(*BUILD, other, "--context", 96, "--out", tmp_path / "out", "--no-validate")[0] == 0
 
 
 def test_validate_says_the_same_again(place: Workplace, tmp_path: Path) -> None:
@@ -351,3 +352,30 @@ def test_inspect_lists_every_tensor(place: Workplace, tmp_path: Path) -> None:
     code, _, said = satchel("inspect", damaged)
     assert code == 4
     assert "damaged.pte is damaged" in said
+
+
+def test_both_android_formats_hold_the_same_codes(place: Workplace, tmp_path: Path) -> None:
+    """One build, two programs, one set of codes; the library carries the one that the SDK has an engine for."""
+    code, report, _ = satchel("build", place.model, "--context", 96, "--out", tmp_path, "--json")
+    assert code == 0
+    assert report["passed"] is True
+    assert report["backends"].keys() == {"executorch", "litert"}
+    assert all(part["weights_equal"] for part in report["backends"].values())
+    assert report["backends"]["executorch"]["sha256"] == place.report["backends"]["executorch"]["sha256"]
+    assert [file.name for file in (tmp_path / "android").glob("*.aar")] == ["tiny-int4-0.1.0.aar"]
+    code, again, _ = satchel("validate", tmp_path / "bundle", "--json")
+    assert code == 0
+    assert again["backends"].keys() == {"executorch", "litert"}
+    assert satchel("generate", tmp_path / "bundle", "hello")[0] == 2
+    bundle = tmp_path / "bundle"
+    code, answer, _ = satchel("generate", bundle, "hello", "--backend", "litert", "--max-tokens", 5, "--json")
+    assert code == 0
+    assert answer["stats"]["generated_tokens"] == 5
+    assert satchel("validate", bundle / "litert", "--target", "jvm")[0] == 2
+    code, listing, _ = satchel("inspect", bundle, "--json")
+    assert code == 0
+    for program in ("model.pte", "model.tflite"):
+        rows = [row for row in listing["tensors"] if row["artifact"] == program]
+        assert {row["name"] for row in rows} >= random_weights(TINY_CONFIG).keys()
+        int4 = [row for row in rows if row["part"] == "codes" and row["dtype"] == "int4"]
+        assert len(int4) == 7 * TINY_CONFIG["num_hidden_layers"]

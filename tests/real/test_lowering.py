@@ -9,59 +9,29 @@ import pytest
 
 from satchel.errors import InternalError
 from satchel.formats import pte, pte_inspect
-from satchel.lower.executorch import lower, lower_skeleton, parameter_shapes
+from satchel.lower.decoder import parameter_shapes
+from satchel.lower.executorch import lower, lower_skeleton
 from satchel.lower.placeholder import PlaceholderWeights
 from satchel.lower.spec import ProgramSpec
-from satchel.quantize.plan import QuantPlan, TensorPlan
+from satchel.quantize.plan import TensorPlan
 from satchel.runtimes.executorch import ExecuTorchEngine
 from satchel.skeleton import read_skeleton
-from satchel.validate.graph import TOLERANCE, cut_spec, prove
-
-TINY: dict[str, Any] = {
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 16,
-    "vocab_size": 160,
-    "max_position_embeddings": 256,
-    "tie_word_embeddings": True,
-}
-FAMILIES: dict[str, dict[str, Any]] = {
-    "llama": {"model_type": "llama", "tie_word_embeddings": False},
-    "qwen3": {"model_type": "qwen3"},
-    "gemma3": {
-        "model_type": "gemma3_text",
-        "num_hidden_layers": 3,
-        "sliding_window": 8,
-        "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
-    },
-}
-
-
-def spec(config: dict[str, Any], linear: TensorPlan, context_length: int = 96, prefill_chunk: int = 16) -> ProgramSpec:
-    """A spec by structure: tables int8, other matrices as `linear`, the rest float."""
-    tied = bool(config["tie_word_embeddings"])
-    tensors = {
-        name: TensorPlan("float")
-        if len(shape) == 1 or linear.scheme == "float"
-        else TensorPlan("int8")
-        if shape[0] == config["vocab_size"]
-        else linear
-        for name, shape in parameter_shapes(config).items()
-        if not (tied and name == "lm_head.weight")
-    }
-    return ProgramSpec(config, QuantPlan(tensors, tied), context_length, prefill_chunk, 1, (2,))
-
+from satchel.validate.graph import TOLERANCE, Subject, cut_spec, prove
+from tiny_specs import FAMILIES, TINY, spec
 
 OFFSET = TensorPlan("int4", 32, True)
+SUBJECT = Subject(
+    lower=lambda spec, weights: lower(spec, weights, dequantized=True)[0],
+    carried_weight=pte.carried_weight,
+    open_engine=ExecuTorchEngine,
+    program_file=pte.PROGRAM_FILE,
+)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_graph_proof_past_the_sliding_window(family: str) -> None:
     config = {**TINY, **FAMILIES[family]}
-    proof = prove(spec(config, OFFSET))
+    proof = prove(spec(config, OFFSET), SUBJECT)
     assert proof.passed
     assert proof.positions > 3 * (config.get("sliding_window") or 1)
     assert proof.scale > 100 * TOLERANCE  # the logits are large enough for the tolerance to mean something
@@ -72,7 +42,7 @@ def test_a_wrong_graph_fails_the_proof(monkeypatch: pytest.MonkeyPatch) -> None:
     from satchel.lower import quantized
 
     monkeypatch.setattr(quantized.OffsetLinear, "forward", lambda self, x: self.codes(x))
-    proof = prove(spec({**TINY, **FAMILIES["llama"]}, OFFSET))
+    proof = prove(spec({**TINY, **FAMILIES["llama"]}, OFFSET), SUBJECT)
     assert proof.plain_max_abs <= TOLERANCE
     assert proof.decomposed_max_abs > 100 * TOLERANCE
     assert not proof.passed

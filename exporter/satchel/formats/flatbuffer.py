@@ -59,6 +59,11 @@ class Table:
             for index in range(self._table.VectorLen(offset)):
                 yield Table(self._table.Bytes, self._table.Indirect(start + 4 * index))
 
+    def vector(self, field: int) -> tuple[int, int]:
+        """(position in the buffer, number of elements) of a vector field; (0, 0) if there is none."""
+        offset = self._offset(field)
+        return (int(self._table.Vector(offset)), int(self._table.VectorLen(offset))) if offset else (0, 0)
+
     def integers(self, field: int, flags: type = number_types.Uint32Flags) -> list[int]:
         """A vector of scalars."""
         offset = self._offset(field)

@@ -7,7 +7,8 @@ from typing import Any
 
 from satchel.bundle import MANIFEST, find_bundles
 from satchel.errors import ModelNotFoundError, UsageError
-from satchel.formats import pte_inspect
+from satchel.formats import pte_inspect, tflite_inspect
+from satchel.formats.pte_inspect import StoredTensor
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ def inspect(path: Path) -> Listing:
         read = _READERS.get(file.suffix)
         if read is None:
             raise UsageError(f"{file} is no artifact that can be inspected. Kinds: {', '.join(sorted(_READERS))}.")
-        found = list(read(file))
+        slots = file.with_name("slots.json") if file.with_name(MANIFEST).is_file() else None
+        found = [TensorRow(file.name, **vars(tensor)) for tensor in read(file, slots)]
         rows += found
         artifacts[file.name] = {"bytes": file.stat().st_size, "summary": _summary(found)}
     return Listing(tuple(rows), artifacts)
@@ -80,10 +82,8 @@ def _summary(rows: Sequence[TensorRow]) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items(), key=lambda item: -item[1]))
 
 
-def _pte(file: Path) -> Iterator[TensorRow]:
-    slots = file.with_name("slots.json") if file.with_name(MANIFEST).is_file() else None
-    for tensor in pte_inspect.tensors(file, slots):
-        yield TensorRow(file.name, tensor.name, tensor.part, tensor.dtype, tensor.shape, tensor.bytes, tensor.used_as)
-
-
-_READERS: Mapping[str, Callable[[Path], Iterator[TensorRow]]] = {".pte": _pte}
+# suffix -> reader of a file and its bundle's slots.json (None for a file by itself)
+_READERS: Mapping[str, Callable[[Path, Path | None], Iterator[StoredTensor]]] = {
+    ".pte": pte_inspect.tensors,
+    ".tflite": tflite_inspect.tensors,
+}

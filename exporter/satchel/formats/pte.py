@@ -10,16 +10,16 @@ import math
 import mmap
 import re
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
 from satchel.errors import CorruptModelError, InternalError
+from satchel.formats import packing
 from satchel.formats.flatbuffer import UINT64, Table
 from satchel.quantize.checkpoint import QuantizedCheckpoint, QuantizedTensor
 from satchel.quantize.plan import QuantPlan, TensorPlan
@@ -27,58 +27,6 @@ from satchel.skeleton import Skeleton, Slot
 from satchel.source.checkpoint import EMBEDDING, HEAD
 
 PROGRAM_FILE = "model.pte"
-
-# --- how parts of a tensor become bytes ---------------------------------------------------------------------------
-
-
-def _pack_int4(codes: NDArray[Any]) -> bytes:
-    """int8 codes -8..7 -> code + 8, two per byte, the first in the low nibble (XNNPACK qbint4)."""
-    unsigned = (codes.reshape(-1) + np.int8(8)).view(np.uint8)
-    return (unsigned[0::2] | (unsigned[1::2] << 4)).tobytes()
-
-
-def _unpack_int4(data: bytes, shape: tuple[int, ...]) -> NDArray[Any]:
-    pairs = np.frombuffer(data, np.uint8)
-    codes = np.empty(2 * len(pairs), np.int8)
-    codes[0::2] = (pairs & 15).astype(np.int8) - 8
-    codes[1::2] = (pairs >> 4).astype(np.int8) - 8
-    return codes.reshape(shape)
-
-
-def _pack_bfloat16(values: NDArray[Any]) -> bytes:
-    return values.astype(ml_dtypes.bfloat16).tobytes()
-
-
-def _unpack_bfloat16(data: bytes, shape: tuple[int, ...]) -> NDArray[Any]:
-    return np.frombuffer(data, ml_dtypes.bfloat16).astype(np.float32).reshape(shape)
-
-
-def _unpack_float32(data: bytes, shape: tuple[int, ...]) -> NDArray[Any]:
-    return np.frombuffer(data, np.float32).reshape(shape)
-
-
-def _pack_plus_one(values: NDArray[Any]) -> bytes:
-    """Gemma's norms multiply by 1 + weight: the lowering folds the sum, so the file holds it."""
-    return (np.float32(1.0) + values).astype(np.float32).tobytes()
-
-
-@dataclass(frozen=True)
-class Packing:
-    """pack: array -> bytes. unpack: bytes, shape -> what `pack` was given; None if the form is derived (then reading
-    back compares bytes)."""
-
-    pack: Callable[[NDArray[Any]], bytes]
-    unpack: Callable[[bytes, tuple[int, ...]], NDArray[Any]] | None
-    dtype: str
-
-
-PACKINGS: Mapping[str, Packing] = {
-    "int4": Packing(_pack_int4, _unpack_int4, "int4"),
-    "int8": Packing(lambda codes: codes.tobytes(), lambda b, shape: np.frombuffer(b, np.int8).reshape(shape), "int8"),
-    "bfloat16": Packing(_pack_bfloat16, _unpack_bfloat16, "bfloat16"),
-    "float32": Packing(lambda values: values.astype(np.float32).tobytes(), _unpack_float32, "float32"),
-    "float32_plus_one": Packing(_pack_plus_one, None, "float32"),
-}
 
 
 def carried_offset(tensor: QuantizedTensor) -> QuantizedTensor:
@@ -223,16 +171,16 @@ def _find(
     packings: tuple[str, ...],
     array: NDArray[Any],
 ) -> Slot | None:
-    for packing in packings:
-        packed = PACKINGS[packing].pack(array)
+    for name in packings:
+        packed = packing.PACKINGS[name].pack(array)
         digest = hashlib.sha256(packed).hexdigest()
         if digest in by_key:
             _, (offset, size) = by_key[digest]
             if size == len(packed):
-                return Slot(parameter, part, packing, array.shape, offset, size, digest)
+                return Slot(parameter, part, name, array.shape, offset, size, digest)
         for offset, size in layout.constants:
             if 0 <= size - len(packed) < _ALIGNMENT and data[offset : offset + len(packed)] == packed:
-                return Slot(parameter, part, packing, array.shape, offset, len(packed))
+                return Slot(parameter, part, name, array.shape, offset, len(packed))
     return None
 
 
@@ -244,16 +192,9 @@ def fill(skeleton: Skeleton, weights: QuantizedCheckpoint, path: Path) -> None:
     skeleton.unpack(path)
     renamed: dict[bytes, bytes] = {}
     with path.open("r+b") as file:
-        for tensor_slots in _by_tensor(skeleton.slots):
-            arrays = {part: array for part, _, array in parts(weights.read(tensor_slots[0].tensor))}
-            for slot in tensor_slots:
-                packed = PACKINGS[slot.packing].pack(arrays[slot.part])
-                if len(packed) != slot.bytes:
-                    raise InternalError(f"{slot.tensor} {slot.part}: {len(packed)} bytes for a slot of {slot.bytes}")
-                file.seek(slot.offset)
-                file.write(packed)
-                if slot.key is not None:
-                    renamed[slot.key.encode()] = hashlib.sha256(packed).hexdigest().encode()
+        for slot, packed in packing.write_slots(file, skeleton.slots, weights, parts):
+            if slot.key is not None:
+                renamed[slot.key.encode()] = hashlib.sha256(packed).hexdigest().encode()
         for offset, size in skeleton.regions:
             file.seek(offset)
             text = _KEY.sub(lambda match: renamed.get(match.group(), match.group()), file.read(size))
@@ -261,45 +202,16 @@ def fill(skeleton: Skeleton, weights: QuantizedCheckpoint, path: Path) -> None:
             file.write(text)
 
 
-def read_back(path: Path, slots: tuple[Slot, ...], weights: QuantizedCheckpoint) -> dict[str, bool]:
-    """tensor -> True if every part of it in the file equals the checkpoint's, bit for bit.
-
-    Codes, scales and values are unpacked and compared as arrays; derived forms are compared as bytes. Every tensor of
-    the plan is answered for: one without a slot for each of its parts was not seen, and is not equal.
-    """
+def read_back(path: Path, slots: Sequence[Slot], weights: QuantizedCheckpoint) -> dict[str, bool]:
+    """tensor -> True if all that the file holds of it equals the checkpoint's, bit for bit."""
     plan = weights.plan
-    equal = dict.fromkeys([*plan.tensors, *([HEAD] if plan.tied else [])], False)
-    with path.open("rb") as file:
-        for tensor_slots in _by_tensor(slots):
-            name = tensor_slots[0].tensor
-            arrays = {part: array for part, _, array in parts(weights.read(name))}
-            complete = sorted(slot.part for slot in tensor_slots) == sorted(arrays)
-            equal[name] = complete and all(_holds(file, slot, arrays[slot.part]) for slot in tensor_slots)
-    return equal
-
-
-def _holds(file: BinaryIO, slot: Slot, array: NDArray[Any]) -> bool:
-    file.seek(slot.offset)
-    data = file.read(slot.bytes)
-    packing = PACKINGS[slot.packing]
-    if packing.unpack is None:
-        return data == packing.pack(array)
-    found = packing.unpack(data, slot.shape)
-    # Compared as bytes: equality of floats would call -0 and 0 equal and NaN different from itself.
-    return found.dtype == array.dtype and found.tobytes() == array.tobytes()
+    return packing.read_back(path, slots, weights, parts, [*plan.tensors, *([HEAD] if plan.tied else [])])
 
 
 def regions_with_keys(data: bytes | bytearray) -> tuple[tuple[int, int], ...]:
     """The regions whose text names weights by content: the program and every delegate's payload."""
     layout = read_layout(data)
     return (layout.program, *layout.payloads)
-
-
-def _by_tensor(slots: Iterable[Slot]) -> Iterator[list[Slot]]:
-    groups: dict[str, list[Slot]] = {}
-    for slot in slots:
-        groups.setdefault(slot.tensor, []).append(slot)
-    yield from groups.values()
 
 
 def content_of(key: str) -> str:

@@ -47,7 +47,7 @@ def tensors(file: Path, slots: Path | None = None) -> Iterator[StoredTensor]:
     Raises CorruptModelError if the file is no .pte or is damaged.
     """
     try:
-        names = _names(slots) if slots is not None else {}
+        names = slot_names(slots) if slots is not None else {}
         with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
             layout = read_layout(data, file.name)
             declared: dict[str, StoredTensor] = {}
@@ -80,7 +80,7 @@ def _part(tensor: StoredTensor) -> str:
     return "scale" if tensor.part == "scale" else "constant"
 
 
-def _names(slots: Path) -> dict[int, tuple[str, str, str, tuple[int, ...]]]:
+def slot_names(slots: Path) -> dict[int, tuple[str, str, str, tuple[int, ...]]]:
     """offset in the file -> (tensor, part, dtype, shape)"""
     table = json.loads(slots.read_text(encoding="utf-8"))
     return {

@@ -55,6 +55,16 @@ def build_model(config: Mapping[str, Any]) -> nn.Module:
     return cast(nn.Module, model.eval())
 
 
+def parameters(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Every parameter of the model and its shape; a tied head is listed too."""
+    return {name: tuple(p.shape) for name, p in model.named_parameters(remove_duplicate=False)}
+
+
+def parameter_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The same from a config alone."""
+    return parameters(build_model(config))
+
+
 def head_dim(config: Any) -> int:
     """Size of one attention head of a transformers config."""
     return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)

@@ -10,7 +10,7 @@ from torch import nn
 from satchel.errors import LoweringError, SatchelError
 from satchel.formats import pte
 from satchel.lower import executorch_patches
-from satchel.lower.decoder import Decoder, build_model, head_dim
+from satchel.lower.decoder import Decoder, build_model, head_dim, parameters
 from satchel.lower.placeholder import PlaceholderWeights
 from satchel.lower.quantized import install
 from satchel.lower.rewrite import rewrite
@@ -44,11 +44,6 @@ class KVCache(nn.Module):
         return cast(torch.Tensor, attended)
 
 
-def parameter_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Every parameter that the program of this config has, and its shape; a tied head is listed too."""
-    return _parameters(build_model(config))
-
-
 def lower(
     spec: ProgramSpec, weights: QuantizedCheckpoint | None, *, dequantized: bool = False, fast: bool = True
 ) -> tuple[bytearray, PlaceholderWeights | QuantizedCheckpoint]:
@@ -60,7 +55,7 @@ def lower(
     from executorch.extension.llm.custom_ops import custom_ops  # noqa: F401  registers torch.ops.llama
 
     model = build_model(spec.config)
-    used = weights if weights is not None else PlaceholderWeights(spec.plan, _parameters(model), {})
+    used = weights if weights is not None else PlaceholderWeights(spec.plan, parameters(model), {})
     install(model, used, dequantized=dequantized)
     decoder = _decoder(model, spec.context_length)
     try:
@@ -85,10 +80,6 @@ def _decoder(model: nn.Module, context_length: int) -> Decoder:
     cache = (context_length, config.num_key_value_heads, head_dim(config))
     caches = nn.ModuleList(KVCache(*cache) for _ in range(config.num_hidden_layers))
     return Decoder(model, caches, context_length).eval()
-
-
-def _parameters(model: nn.Module) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(p.shape) for name, p in model.named_parameters(remove_duplicate=False)}
 
 
 def _constant_methods(spec: ProgramSpec) -> dict[str, Any]:

@@ -48,5 +48,12 @@ class PlaceholderWeights:
         return QuantizedTensor(plan, codes=codes, scale=scale, offset=offset)
 
 
+class TiedPlaceholders(PlaceholderWeights):
+    """Placeholders whose tied head is the embedding, as Hugging Face's model has it."""
+
+    def read(self, name: str) -> QuantizedTensor:
+        return super().read(self.plan.canonical(name))
+
+
 def _bfloat16(values: NDArray[np.float64]) -> NDArray[np.float32]:
     return values.astype(ml_dtypes.bfloat16).astype(np.float32)

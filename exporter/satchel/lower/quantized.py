@@ -27,7 +27,8 @@ def install(model: nn.Module, weights: QuantizedCheckpoint, *, dequantized: bool
 
     for module_name, module in list(model.named_modules()):
         tensors = {
-            name: _read(weights, f"{module_name}.{name}", p) for name, p in module.named_parameters(recurse=False)
+            name: read_parameter(weights, f"{module_name}.{name}", p)
+            for name, p in module.named_parameters(recurse=False)
         }
         if isinstance(module, nn.Linear) and tensors["weight"].values is None:
             parent, _, child = module_name.rpartition(".")
@@ -36,14 +37,14 @@ def install(model: nn.Module, weights: QuantizedCheckpoint, *, dequantized: bool
             continue
         for name, tensor in tensors.items():
             if tensor.values is not None:
-                _set(module, name, torch.from_numpy(tensor.values))
+                set_parameter(module, name, torch.from_numpy(tensor.values))
             elif isinstance(module, nn.Embedding):
-                _set(module, name, _float_weight(tensor) if dequantized else _torchao_rows(tensor))
+                set_parameter(module, name, float_weight(tensor) if dequantized else _torchao_rows(tensor))
             else:
                 raise InternalError(f"{module_name}.{name}: a quantized {type(module).__name__} has no lowering")
 
 
-def _read(weights: QuantizedCheckpoint, name: str, parameter: torch.Tensor) -> QuantizedTensor:
+def read_parameter(weights: QuantizedCheckpoint, name: str, parameter: torch.Tensor) -> QuantizedTensor:
     tensor = weights.read(name)
     stored = tensor.values if tensor.values is not None else tensor.codes
     if stored is None or tuple(stored.shape) != tuple(parameter.shape):
@@ -52,7 +53,7 @@ def _read(weights: QuantizedCheckpoint, name: str, parameter: torch.Tensor) -> Q
     return tensor
 
 
-def _set(module: nn.Module, name: str, value: torch.Tensor) -> None:
+def set_parameter(module: nn.Module, name: str, value: torch.Tensor) -> None:
     setattr(module, name, nn.Parameter(value, requires_grad=False))
 
 
@@ -76,15 +77,15 @@ def _linear(
 def _plain_linear(tensor: QuantizedTensor, bias: NDArray[np.float32] | None, dequantized: bool) -> nn.Module:
     if not dequantized:
         return QuantizedLinear(QuantizedWeight(tensor), None if bias is None else torch.from_numpy(bias))
-    weight = _float_weight(tensor)
+    weight = float_weight(tensor)
     linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
-    _set(linear, "weight", weight)
+    set_parameter(linear, "weight", weight)
     if bias is not None:
-        _set(linear, "bias", torch.from_numpy(bias))
+        set_parameter(linear, "bias", torch.from_numpy(bias))
     return linear
 
 
-def _float_weight(tensor: QuantizedTensor) -> torch.Tensor:
+def float_weight(tensor: QuantizedTensor) -> torch.Tensor:
     """`scale * code`, float32, without the offset."""
     assert tensor.codes is not None
     assert tensor.scale is not None
@@ -161,6 +162,21 @@ class QuantizedLinear(nn.Module):
         return functional.linear(
             operators.dequantize_affine(codes, block, scale, zero, torch.int8, *limits), self.weight(), self.bias
         )
+
+
+class SummedOffsetLinear(nn.Module):
+    """`y = W x + C . blocksum(x)` with the block sum as a sum: for converters that keep it as one operator."""
+
+    def __init__(self, linear: nn.Linear, offset: torch.Tensor) -> None:
+        super().__init__()
+        self.linear = linear
+        self.blocks = offset.shape[1]
+        self.offset = nn.Parameter(offset, requires_grad=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        sums = x.reshape(*x.shape[:-1], self.blocks, -1).sum(-1)
+        out: torch.Tensor = self.linear(x) + functional.linear(sums, self.offset)
+        return out
 
 
 class OffsetLinear(nn.Module):

@@ -8,6 +8,7 @@ they play no part here; `behaviour` measures them.
 """
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from satchel.formats import pte
-from satchel.lower.executorch import lower, parameter_shapes
-from satchel.lower.placeholder import PlaceholderWeights
+from satchel.lower.decoder import parameter_shapes
+from satchel.lower.placeholder import TiedPlaceholders
 from satchel.lower.spec import ProgramSpec
+from satchel.quantize.checkpoint import QuantizedCheckpoint, QuantizedTensor
 from satchel.quantize.plan import QuantPlan, TensorPlan
-from satchel.runtimes.executorch import ExecuTorchEngine
+from satchel.runtimes.engine import Engine
 from satchel.source.checkpoint import HEAD
 from satchel.validate.reference import Reference
 
@@ -55,7 +56,21 @@ class GraphProof:
         return {**asdict(self), "max_abs": self.max_abs, "tolerance": TOLERANCE}
 
 
-def prove(spec: ProgramSpec) -> GraphProof:
+@dataclass(frozen=True)
+class Subject:
+    """What is proven: a backend's lowering and runtime.
+
+    lower: spec and weights -> the program's bytes, everything in float32. carried_weight: the float32 weight that the
+    backend's format stands for. open_engine: path, threads -> Engine.
+    """
+
+    lower: Callable[[ProgramSpec, QuantizedCheckpoint], bytes | bytearray]
+    carried_weight: Callable[[QuantizedTensor], NDArray[np.float32]]
+    open_engine: Callable[[Path, int | None], Engine]
+    program_file: str
+
+
+def prove(spec: ProgramSpec, subject: Subject) -> GraphProof:
     """Lowers the cut architecture twice and compares both with Hugging Face."""
     cut = cut_spec(spec)
     shapes = parameter_shapes(cut.config)
@@ -63,8 +78,8 @@ def prove(spec: ProgramSpec) -> GraphProof:
     ids = np.random.default_rng(7).integers(0, cut.config["vocab_size"], cut.context_length - 4)
     differences, scale = [], 0.0
     for plan in (plain, cut.plan):
-        weights = _tied(PlaceholderWeights(plan, shapes, {}))
-        difference, scale = _compare(replace(cut, plan=plan), weights, ids)
+        weights = TiedPlaceholders(plan, shapes, {})
+        difference, scale = _compare(replace(cut, plan=plan), weights, ids, subject)
         differences.append(difference)
     return GraphProof(differences[0], differences[1], scale, cut.config["num_hidden_layers"], len(ids))
 
@@ -89,33 +104,17 @@ def cut_spec(spec: ProgramSpec) -> ProgramSpec:
     return replace(spec, config=config, plan=QuantPlan(tensors, spec.plan.tied), context_length=context)
 
 
-@dataclass(frozen=True)
-class _Tied:
-    """Placeholders whose tied head is the embedding, as Hugging Face's model has it."""
-
-    weights: PlaceholderWeights
-    plan: QuantPlan
-
-    def read(self, name: str) -> Any:
-        return self.weights.read(self.plan.canonical(name))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.weights, name)
-
-
-def _tied(weights: PlaceholderWeights) -> Any:
-    return _Tied(weights, weights.plan)
-
-
-def _compare(spec: ProgramSpec, weights: Any, ids: NDArray[np.int64]) -> tuple[float, float]:
+def _compare(
+    spec: ProgramSpec, weights: QuantizedCheckpoint, ids: NDArray[np.int64], subject: Subject
+) -> tuple[float, float]:
     """(largest absolute difference, largest absolute reference logit) over chunked prefill and decode."""
-    program, _ = lower(spec, weights, dequantized=True)
-    expected = Reference(spec.config, lambda name: pte.carried_weight(weights.read(name))).logits(ids)
+    program = subject.lower(spec, weights)
+    expected = Reference(spec.config, lambda name: subject.carried_weight(weights.read(name))).logits(ids)
     worst = 0.0
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / pte.PROGRAM_FILE
+        path = Path(folder) / subject.program_file
         path.write_bytes(program)
-        engine = ExecuTorchEngine(path)
+        engine = subject.open_engine(path, None)
         position = 0
         while position < len(ids):
             # Chunks of several lengths, the last tokens one by one.

@@ -9,6 +9,7 @@ import pytest
 
 from satchel.errors import CorruptModelError
 from satchel.formats import pte, pte_inspect
+from satchel.formats.packing import PACKINGS
 from satchel.quantize.checkpoint import QuantizedTensor
 from satchel.quantize.plan import QuantPlan, TensorPlan
 from satchel.skeleton import Slot, read_skeleton, write_skeleton
@@ -30,14 +31,14 @@ def int8_tensor(rows: int = 5, width: int = 8) -> QuantizedTensor:
 
 
 def test_int4_pairs_have_the_first_code_in_the_low_nibble() -> None:
-    packed = pte.PACKINGS["int4"].pack(np.array([[-8, 7, 0, -1]], np.int8))
+    packed = PACKINGS["int4"].pack(np.array([[-8, 7, 0, -1]], np.int8))
     assert packed == bytes([0xF0, 0x78])
 
 
 @pytest.mark.parametrize("tensor", [int4_tensor(), int8_tensor()])
 def test_every_packing_gives_back_what_it_got(tensor: QuantizedTensor) -> None:
     for _, packings, array in pte.parts(tensor):
-        packing = pte.PACKINGS[packings[0]]
+        packing = PACKINGS[packings[0]]
         assert packing.unpack is not None
         found = packing.unpack(packing.pack(array), array.shape)
         assert found.dtype == array.dtype
@@ -45,7 +46,7 @@ def test_every_packing_gives_back_what_it_got(tensor: QuantizedTensor) -> None:
 
 
 def test_a_norm_that_adds_one_is_compared_as_bytes() -> None:
-    packed = pte.PACKINGS["float32_plus_one"].pack(np.array([0.25, -1.0], np.float32))
+    packed = PACKINGS["float32_plus_one"].pack(np.array([0.25, -1.0], np.float32))
     assert np.frombuffer(packed, np.float32).tolist() == [1.25, 0.0]
 
 
@@ -99,7 +100,7 @@ def laid_out(weights: Weights) -> tuple[bytearray, list[Slot]]:
     start = 64 * count
     for name in weights.names():
         for part, packings, array in pte.parts(weights.read(name)):
-            packed = pte.PACKINGS[packings[0]].pack(array)
+            packed = PACKINGS[packings[0]].pack(array)
             key = hashlib.sha256(packed).hexdigest()
             slots.append(Slot(name, part, packings[0], array.shape, start + len(body), len(packed), key))
             body += packed
@@ -139,7 +140,7 @@ def test_reading_back_notices_one_bit(tmp_path: Path, part: str) -> None:
 
 def test_predicted_bytes_count_every_part() -> None:
     tensor = int4_tensor(64, 64)
-    packed = sum(len(pte.PACKINGS[packings[0]].pack(array)) for _, packings, array in pte.parts(tensor))
+    packed = sum(len(PACKINGS[packings[0]].pack(array)) for _, packings, array in pte.parts(tensor))
     assert pte.part_bytes(tensor.plan, (64, 64)) == packed
     shapes = {"model.embed_tokens.weight": (100, 64), "model.layers.0.mlp.up_proj.weight": (64, 64)}
     plan = QuantPlan(

@@ -19,8 +19,9 @@ def test_the_built_in_recipes() -> None:
     assert found["int4"].embedding == found["int4"].head == TensorPlan("int8")
     assert found["int8"].linear == TensorPlan("int8")
     assert found["float"].linear == found["float"].head == TensorPlan("float")
-    assert found["int4"].gates == found["int8"].gates == {"executorch": Gates(0.035, 0.88)}
-    assert found["float"].gates == {"executorch": Gates(0.001)}
+    backends = ("executorch", "litert")
+    assert found["int4"].gates == found["int8"].gates == dict.fromkeys(backends, Gates(0.035, 0.88))
+    assert found["float"].gates == dict.fromkeys(backends, Gates(0.001))
     assert [recipe.next for recipe in found.values()] == ["int8", None, "float"]
     assert {recipe.context_length for recipe in found.values()} == {2048}
 

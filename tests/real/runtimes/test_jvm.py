@@ -23,7 +23,8 @@ MakeBundle = Callable[..., Bundle]
 @pytest.fixture(scope="module")
 def small_bundle(tmp_path_factory: pytest.TempPathFactory, make_bundle: MakeBundle) -> Bundle:
     """A float Llama of two layers with random weights: no int8 activations, so last bits stay last bits."""
-    from satchel.lower.executorch import lower, parameter_shapes
+    from satchel.lower.decoder import parameter_shapes
+    from satchel.lower.executorch import lower
     from satchel.lower.spec import ProgramSpec
 
     config: dict[str, Any] = {

@@ -71,7 +71,8 @@ def host(sdk_cache: Cache) -> HostEngine:
 
 def lowered(config: dict[str, Any], stop_ids: tuple[int, ...]) -> tuple[bytes, dict[str, int]]:
     """A float program with random weights, and what a manifest says of its sizes."""
-    from satchel.lower.executorch import lower, parameter_shapes
+    from satchel.lower.decoder import parameter_shapes
+    from satchel.lower.executorch import lower
     from satchel.lower.spec import ProgramSpec
 
     plan = QuantPlan({name: TensorPlan("float") for name in parameter_shapes(config)}, tied=False)
