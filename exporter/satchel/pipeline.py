@@ -67,11 +67,15 @@ def build(options: BuildOptions, console: Console) -> BuildResult:
     require_compiler(workshop.cache, workshop.tools)
     checkpoint = stages.model(options.model, workshop)
     check_context_length(checkpoint, recipe.context_length)
+    plan = plan_for(recipe, checkpoint)
+    spec = stages.program_spec(checkpoint, plan, recipe.context_length, recipe.prefill_chunk)
+    for name in options.backends:
+        stages.require_packages(BACKENDS[name], spec, options.validate, workshop)
     libraries: list[Packaged] = []
 
     with _work_folder(options.out) as work:
         assets = stages.text_assets(checkpoint, workshop)
-        weights = stages.quantized(checkpoint, plan_for(recipe, checkpoint), workshop)
+        weights = stages.quantized(checkpoint, plan, workshop)
         parts = {
             name: assemble(BACKENDS[name], checkpoint, recipe, weights, assets, work / name, options.validate, workshop)
             for name in options.backends

@@ -41,8 +41,9 @@ from satchel.skeleton import Skeleton, Slot, read_skeleton
 from satchel.source.checkpoint import Checkpoint
 from satchel.source.resolve import open_model
 from satchel.tools import Tools
+from satchel.validate import prove
 from satchel.validate.report import BackendReport, ReportHeader
-from satchel.versions import pinned, source_hash
+from satchel.versions import pinned, require_pinned, source_hash
 
 TOKENIZER_JSON = "tokenizer.json"
 TOKENIZER = "tokenizer.bin"
@@ -220,6 +221,16 @@ def skeleton(backend: Backend, spec: ProgramSpec, workshop: Workshop) -> Skeleto
                 "skeleton", skeleton_key(backend, spec), lambda attempt: backend.lower(spec, attempt)
             )
         return read_skeleton(folder)
+
+
+def require_packages(backend: Backend, spec: ProgramSpec, validate: bool, workshop: Workshop) -> None:
+    """Raises ToolMissingError now, before slow work, if lowering or measuring would: a package is missing.
+
+    A build from a known skeleton that measures nothing needs none.
+    """
+    lowered = workshop.cache.find("skeleton", skeleton_key(backend, spec)) is not None
+    if not lowered or (validate and prove.has_reference()):
+        require_pinned(backend.name)
 
 
 def skeleton_key(backend: Backend, spec: ProgramSpec) -> dict[str, Any]:

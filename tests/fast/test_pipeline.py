@@ -143,6 +143,7 @@ def factory(
     monkeypatch.setattr(pipeline, "package_android", made.pack)
     monkeypatch.setattr(pipeline, "require_compiler", lambda *_: None)
     monkeypatch.setattr(Tools, "versions", lambda _: {})  # asks every program: half a second
+    monkeypatch.setattr(stages, "require_pinned", lambda _: None)
     monkeypatch.setattr(prove, "has_reference", lambda: True)
     monkeypatch.setattr(prove, "behaviour_on_host", made.measure)
     monkeypatch.setattr(stages, "text_assets", lambda *_: assets)
@@ -312,6 +313,35 @@ def test_a_missing_maven_is_said_before_the_model_is_opened(
     with pytest.raises(ToolMissingError, match="mvn"):
         factory.build()
     assert not factory.out.exists()
+
+
+def test_a_missing_package_is_said_before_any_backend_is_lowered(
+    factory: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def require(name: str) -> None:
+        if name == "litert":
+            raise ToolMissingError("litert needs a package")
+
+    both = {"executorch": backend(factory.lower), "litert": replace(backend(factory.lower), name="litert")}
+    monkeypatch.setattr(pipeline, "BACKENDS", both)
+    monkeypatch.setattr(stages, "require_pinned", require)
+    with pytest.raises(ToolMissingError, match="litert"):
+        factory.build(backends=("executorch", "litert"))
+    assert factory.lowered == 0
+    assert not factory.out.exists()
+
+
+def test_a_known_skeleton_needs_no_packages(factory: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise ToolMissingError(name)
+
+    factory.build()
+    monkeypatch.setattr(stages, "require_pinned", missing)
+    with pytest.raises(ToolMissingError):
+        factory.build()  # measuring needs the runtime
+    assert factory.build(validate=False).failure == ""
+    monkeypatch.setattr(prove, "has_reference", lambda: False)
+    assert factory.build().failure == ""
 
 
 def test_another_backends_bundle_stays_and_is_packed_if_it_can_be(
