@@ -185,7 +185,7 @@ def test_a_fine_tune_reuses_the_skeleton(place: Workplace, tmp_path: Path, monke
 @pytest.mark.parametrize(
     ("moment", "context"),
     [
-        ("satchel.validate.graph.lower", 33),  # a context that is not lowered yet
+        ("satchel.lower.executorch.lower", 33),  # a context that is not lowered yet
         ("satchel.formats.pte.fill", 96),
         ("satchel.validate.prove.prove_behaviour", 96),
     ],
@@ -322,10 +322,11 @@ def test_generate_asks_which_of_several_bundles(place: Workplace, tmp_path: Path
     code, _, said = satchel("generate", tmp_path, "hello")
     assert code == 2
     assert "executorch|litert" in said
+    write_json(manifest, {**json.loads(manifest.read_text()), "backend": "newer"})
     for command in (["generate", tmp_path / "litert", "hello"], ["validate", tmp_path]):
         code, _, said = satchel(*command)
         assert code == 4
-        assert "'litert', and this Satchel has only executorch" in said
+        assert "'newer', and this Satchel has only executorch" in said
     shutil.copytree(tmp_path / "executorch", tmp_path / "twin")
     code, _, said = satchel("generate", tmp_path, "hello", "--backend", "executorch")
     assert code == 2
