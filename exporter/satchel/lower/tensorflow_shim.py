@@ -1,6 +1,6 @@
 """litert-torch 0.10.0 imports tensorflow's flatbuffer schema for an image model; ai-edge-litert ships the same file.
 
-`tests/real/test_litert.py` fails when the import works without this, so that the shim goes when it can.
+`tests/litert/test_litert.py` fails when the import works without this, so that the shim goes when it can.
 """
 
 import importlib.machinery
