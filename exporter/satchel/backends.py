@@ -3,6 +3,7 @@
 Lowering and runtime import their heavy packages inside the functions, so that this module stays light.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -75,8 +76,13 @@ def _executorch_runtime() -> Callable[[Path, int | None], Engine]:
 def _lower_litert(spec: ProgramSpec, folder: Path) -> None:
     """In a process of its own: litert-torch changes transformers for everybody who imports it later."""
     require_pinned("litert")
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_hush) as process:
         process.submit(_lower_litert_here, spec, folder).result()
+
+
+def _hush() -> None:
+    """What a converter's libraries write to standard error tells a user nothing; errors come back as exceptions."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _lower_litert_here(spec: ProgramSpec, folder: Path) -> None:
