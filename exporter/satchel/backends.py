@@ -3,11 +3,8 @@
 Lowering and runtime import their heavy packages inside the functions, so that this module stays light.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -54,16 +51,11 @@ class Backend:
 
 def _lower_executorch(spec: ProgramSpec, folder: Path) -> None:
     require_pinned("executorch")
-    from satchel.lower.executorch import lower, lower_skeleton
+    from satchel.lower.executorch import lower_dequantized, lower_skeleton
     from satchel.validate.graph import Subject, prove
 
-    subject = Subject(
-        lower=lambda spec, weights: lower(spec, weights, dequantized=True)[0],
-        carried_weight=pte.carried_weight,
-        open_engine=_executorch_runtime(),
-        program_file=pte.PROGRAM_FILE,
-    )
-    lower_skeleton(spec, folder, prove(spec, subject).as_dict())
+    proof = prove(spec, Subject(lower_dequantized, _executorch_runtime()))
+    lower_skeleton(spec, folder, proof.as_dict())
 
 
 def _executorch_runtime() -> Callable[[Path, int | None], Engine]:
@@ -74,28 +66,12 @@ def _executorch_runtime() -> Callable[[Path, int | None], Engine]:
 
 
 def _lower_litert(spec: ProgramSpec, folder: Path) -> None:
-    """In a process of its own: litert-torch changes transformers for everybody who imports it later."""
     require_pinned("litert")
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_hush) as process:
-        process.submit(_lower_litert_here, spec, folder).result()
-
-
-def _hush() -> None:
-    """What a converter's libraries write to standard error tells a user nothing; errors come back as exceptions."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-
-
-def _lower_litert_here(spec: ProgramSpec, folder: Path) -> None:
-    from satchel.lower.litert import lower_float, lower_skeleton
+    from satchel.lower.litert import lower_dequantized, lower_skeleton
     from satchel.validate.graph import Subject, prove
 
-    subject = Subject(
-        lower=lambda spec, weights: lower_float(spec, weights)[0],
-        carried_weight=tflite.carried_weight,
-        open_engine=_litert_runtime(),
-        program_file=tflite.PROGRAM_FILE,
-    )
-    lower_skeleton(spec, folder, prove(spec, subject).as_dict())
+    proof = prove(spec, Subject(lower_dequantized, _litert_runtime()))
+    lower_skeleton(spec, folder, proof.as_dict())
 
 
 def _litert_runtime() -> Callable[[Path, int | None], Engine]:
@@ -109,6 +85,7 @@ _pte: Any = pte  # a module is a Format
 _tflite: Any = tflite
 
 _SHARED_CODE = (
+    "formats/carried.py",
     "formats/packing.py",
     "lower/decoder.py",
     "lower/placeholder.py",
@@ -140,7 +117,7 @@ BACKENDS: Mapping[str, Backend] = {
         format=_tflite,
         lower=_lower_litert,
         runtime=_litert_runtime,
-        lowering_code=(*_SHARED_CODE, "formats/tflite.py", "lower/litert.py", "lower/litert_types.py"),
+        lowering_code=(*_SHARED_CODE, "formats/tflite.py", "lower/litert.py", "lower/litert_weights.py"),
         minimum_runtime="2.1.0",
         cpu_features={},
         android_library=False,

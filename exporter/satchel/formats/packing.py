@@ -51,7 +51,10 @@ def _unpack_signed(data: bytes, shape: tuple[int, ...]) -> NDArray[Any]:
 def _pack_float16(values: NDArray[Any]) -> bytes:
     packed = values.astype(np.float16)
     if not np.array_equal(packed.astype(np.float32), values):
-        raise BadWeightsError("a block scale is outside float16's range, which LiteRT stores scales in: --recipe int8")
+        raise BadWeightsError(
+            f"Scales from {values.min():.3g} to {values.max():.3g} can't all be float16, as a .tflite holds them. "
+            "Use --recipe int8."
+        )
     return packed.tobytes()
 
 

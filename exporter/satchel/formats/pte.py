@@ -6,7 +6,6 @@ payloads name the same keys. Weights that no delegate took (the embedding) lie i
 """
 
 import hashlib
-import math
 import mmap
 import re
 import struct
@@ -15,73 +14,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from satchel.errors import CorruptModelError, InternalError
-from satchel.formats import packing
+from satchel.formats import carried, packing
+from satchel.formats.carried import part_bytes
 from satchel.formats.flatbuffer import UINT64, Table
 from satchel.quantize.checkpoint import QuantizedCheckpoint, QuantizedTensor
-from satchel.quantize.plan import QuantPlan, TensorPlan
+from satchel.quantize.plan import QuantPlan
 from satchel.skeleton import Skeleton, Slot
 from satchel.source.checkpoint import EMBEDDING, HEAD
 
 PROGRAM_FILE = "model.pte"
 
 
-def carried_offset(tensor: QuantizedTensor) -> QuantizedTensor:
-    """The offsets as the .pte carries them: int8 per output row, float32 scales. [out, in / group].
-
-    Derived from the float32 offsets by round-to-nearest-even of `offset / (absmax / 127)` in float32.
-    """
-    if tensor.offset is None:
-        raise InternalError("carried_offset of a tensor without offset")
-    largest = np.abs(tensor.offset).max(axis=1)
-    scale = np.where(largest > 0, largest / np.float32(127), np.float32(1)).astype(np.float32)
-    codes = np.clip(np.rint(tensor.offset / scale[:, None]), -127, 127).astype(np.int8)
-    return QuantizedTensor(plan=TensorPlan("int8"), codes=codes, scale=scale)
-
-
-def carried_weight(tensor: QuantizedTensor) -> NDArray[np.float32]:
-    """The float32 weight that the file stands for: `scale * code` plus the offset as it is carried."""
-    if tensor.values is not None:
-        return tensor.values
-    assert tensor.codes is not None and tensor.scale is not None
-    codes = tensor.codes.astype(np.float32)
-    if tensor.plan.scheme == "int8":
-        return codes * tensor.scale[:, None]
-    weight = codes * np.repeat(tensor.scale, tensor.plan.group, axis=1)
-    if tensor.offset is not None:
-        weight += np.repeat(carried_weight(carried_offset(tensor)), tensor.plan.group, axis=1)
-    return weight
-
-
 def parts(tensor: QuantizedTensor) -> Iterator[tuple[str, tuple[str, ...], NDArray[Any]]]:
     """(part, possible packings, array) of everything the file holds of this tensor."""
-    if tensor.values is not None:
-        yield "values", ("float32", "float32_plus_one"), tensor.values
-        return
-    assert tensor.codes is not None and tensor.scale is not None
-    grouped = tensor.plan.scheme == "int4"
-    yield "codes", ("int4" if grouped else "int8",), tensor.codes
-    yield "scale", ("bfloat16" if grouped else "float32",), tensor.scale
-    if tensor.offset is not None:
-        carried = carried_offset(tensor)
-        assert carried.codes is not None and carried.scale is not None
-        yield "offset_codes", ("int8",), carried.codes
-        yield "offset_scale", ("float32",), carried.scale
-
-
-def part_bytes(plan: TensorPlan, shape: tuple[int, ...]) -> int:
-    """Bytes that all parts of one tensor take in the file."""
-    count = math.prod(shape)
-    if plan.scheme == "float":
-        return 4 * count
-    rows = shape[0]
-    if plan.scheme == "int8":
-        return count + 4 * rows
-    groups = count // plan.group
-    return count // 2 + 2 * groups + (groups + 4 * rows if plan.offset else 0)
+    return carried.parts(tensor, int4="int4", group_scale="bfloat16")
 
 
 def predict_bytes(plan: QuantPlan, shapes: Mapping[str, tuple[int, ...]], layers: int) -> int:

@@ -4,8 +4,7 @@ The transformers model runs as it is. Its attention layers call the function reg
 which hands q, k and v to the backend's cache, so no family's modelling code is copied or patched.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, Protocol, cast
 
 import torch
@@ -14,6 +13,17 @@ from torch import nn
 from satchel.errors import UnsupportedModelError
 
 ATTENTION_NAME = "satchel"
+
+
+class Attention(Protocol):
+    """What the model's attention layers call."""
+
+    def attend(
+        self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, window: int | None
+    ) -> torch.Tensor:
+        """q [1, heads, n, dim], k and v [1, kv_heads, n, dim] -> [1, n, heads, dim]. window: a sliding window's width,
+        the query's own position included."""
+        ...
 
 
 class AttentionCache(Protocol):
@@ -55,14 +65,14 @@ def build_model(config: Mapping[str, Any]) -> nn.Module:
     return cast(nn.Module, model.eval())
 
 
-def parameters(model: nn.Module) -> dict[str, tuple[int, ...]]:
+def parameter_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Every parameter that the program of this config has, and its shape; a tied head is listed too."""
+    return shapes_of(build_model(config))
+
+
+def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:
     """Every parameter of the model and its shape; a tied head is listed too."""
     return {name: tuple(p.shape) for name, p in model.named_parameters(remove_duplicate=False)}
-
-
-def parameter_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """The same from a config alone."""
-    return parameters(build_model(config))
 
 
 def head_dim(config: Any) -> int:
@@ -88,18 +98,9 @@ class Decoder(nn.Module):
         torch._check(position + n <= self.context_length)
         torch._check(position < self.context_length)
         self._position, self._masks = position, {}
-        position_ids = (torch.arange(n) + start_pos).unsqueeze(0)
-        with _attending(self):
-            output = self.model(
-                input_ids=tokens,
-                position_ids=position_ids,
-                attention_mask=None,
-                past_key_values=None,
-                use_cache=False,
-                logits_to_keep=1,
-            )
+        logits = last_logits(self.model, self, tokens, torch.arange(n) + start_pos)
         self._position, self._masks = None, {}
-        return cast(torch.Tensor, output.logits)
+        return logits
 
     def attend(
         self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float, window: int | None
@@ -119,17 +120,27 @@ class Decoder(nn.Module):
         return self._masks[window]
 
 
-_current: list[Decoder] = []
+_current: list[Attention] = []
 
 
-@contextmanager
-def _attending(decoder: Decoder) -> Iterator[None]:
-    """Makes a decoder the one that attention calls reach while its forward runs."""
-    _current.append(decoder)
+def last_logits(model: nn.Module, attention: Attention, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """Runs the model on tokens [1, n] at positions [n]; its attention layers call `attention`.
+
+    -> logits float32 [1, 1, vocab] of the last token.
+    """
+    _current.append(attention)
     try:
-        yield
+        output = model(
+            input_ids=tokens,
+            position_ids=positions.unsqueeze(0),
+            attention_mask=None,
+            past_key_values=None,
+            use_cache=False,
+            logits_to_keep=1,
+        )
     finally:
         _current.pop()
+    return cast(torch.Tensor, output.logits)
 
 
 def _attention(

@@ -10,9 +10,9 @@ from torch import nn
 from satchel.errors import LoweringError, SatchelError
 from satchel.formats import pte
 from satchel.lower import executorch_patches
-from satchel.lower.decoder import Decoder, build_model, head_dim, parameters
+from satchel.lower.decoder import Decoder, build_model, head_dim, shapes_of
 from satchel.lower.placeholder import PlaceholderWeights
-from satchel.lower.quantized import install
+from satchel.lower.quantized import BlockSumsByLinear, install
 from satchel.lower.rewrite import rewrite
 from satchel.lower.spec import ProgramSpec
 from satchel.quantize.checkpoint import QuantizedCheckpoint
@@ -55,8 +55,8 @@ def lower(
     from executorch.extension.llm.custom_ops import custom_ops  # noqa: F401  registers torch.ops.llama
 
     model = build_model(spec.config)
-    used = weights if weights is not None else PlaceholderWeights(spec.plan, parameters(model), {})
-    install(model, used, dequantized=dequantized)
+    used = weights if weights is not None else PlaceholderWeights(spec.plan, shapes_of(model), {})
+    install(model, used, BlockSumsByLinear, dequantized=dequantized)
     decoder = _decoder(model, spec.context_length)
     try:
         with quiet():
@@ -65,6 +65,11 @@ def lower(
         raise
     except Exception as error:  # whatever a converter raises becomes one error with its cause attached
         raise LoweringError(f"ExecuTorch could not lower {spec.config.get('model_type')}: {error}") from error
+
+
+def lower_dequantized(spec: ProgramSpec, weights: QuantizedCheckpoint) -> bytearray:
+    """The program in the quantized decomposition, with float32 weights and activations: what a graph proof compares."""
+    return lower(spec, weights, dequantized=True)[0]
 
 
 def lower_skeleton(spec: ProgramSpec, folder: Path, proof: Mapping[str, Any]) -> None:

@@ -4,6 +4,9 @@ A block is `w = scale * code (+ offset)`. The first term is a symmetric int4 lin
 offset is a second, small linear over block sums of the input: `y = Q4(x) + C . blocksum32(x)` (design, section 4).
 """
 
+from collections.abc import Callable
+from functools import cache
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,24 +14,32 @@ from torch import nn
 from torch.nn import functional
 
 from satchel.errors import BadWeightsError, InternalError
-from satchel.formats.pte import carried_offset
+from satchel.formats.carried import carried_offset, code_weight
 from satchel.quantize.checkpoint import QuantizedCheckpoint, QuantizedTensor
 
+MakeBlockSums = Callable[[int, int], nn.Module]
 
-def install(model: nn.Module, weights: QuantizedCheckpoint, *, dequantized: bool = False) -> None:
+
+def install(
+    model: nn.Module,
+    weights: QuantizedCheckpoint,
+    make_block_sums: MakeBlockSums,
+    *,
+    dequantized: bool = False,
+) -> None:
     """Replaces every parameter of `model` by its quantized form.
 
     dequantized: the same decomposition (offset linears and all) with float32 weights and activations, which a graph
     proof can compare to 1e-4; int8 activations would hide a mis-wired offset behind their rounding.
+    make_block_sums(inputs, group): the module that sums the input's groups for the offsets.
     Raises BadWeightsError if the checkpoint lacks a parameter or has another shape.
     """
-    block_sums: dict[tuple[int, int], torch.Tensor] = {}
+    block_sums = cache(make_block_sums)
     import torchao.quantization  # noqa: F401  registers torch.ops.torchao
 
     for module_name, module in list(model.named_modules()):
         tensors = {
-            name: read_parameter(weights, f"{module_name}.{name}", p)
-            for name, p in module.named_parameters(recurse=False)
+            name: _read(weights, f"{module_name}.{name}", p) for name, p in module.named_parameters(recurse=False)
         }
         if isinstance(module, nn.Linear) and tensors["weight"].values is None:
             parent, _, child = module_name.rpartition(".")
@@ -37,14 +48,14 @@ def install(model: nn.Module, weights: QuantizedCheckpoint, *, dequantized: bool
             continue
         for name, tensor in tensors.items():
             if tensor.values is not None:
-                set_parameter(module, name, torch.from_numpy(tensor.values))
+                _set(module, name, torch.from_numpy(tensor.values))
             elif isinstance(module, nn.Embedding):
-                set_parameter(module, name, float_weight(tensor) if dequantized else _torchao_rows(tensor))
+                _set(module, name, torch.from_numpy(code_weight(tensor)) if dequantized else _torchao_rows(tensor))
             else:
                 raise InternalError(f"{module_name}.{name}: a quantized {type(module).__name__} has no lowering")
 
 
-def read_parameter(weights: QuantizedCheckpoint, name: str, parameter: torch.Tensor) -> QuantizedTensor:
+def _read(weights: QuantizedCheckpoint, name: str, parameter: torch.Tensor) -> QuantizedTensor:
     tensor = weights.read(name)
     stored = tensor.values if tensor.values is not None else tensor.codes
     if stored is None or tuple(stored.shape) != tuple(parameter.shape):
@@ -53,14 +64,14 @@ def read_parameter(weights: QuantizedCheckpoint, name: str, parameter: torch.Ten
     return tensor
 
 
-def set_parameter(module: nn.Module, name: str, value: torch.Tensor) -> None:
+def _set(module: nn.Module, name: str, value: torch.Tensor) -> None:
     setattr(module, name, nn.Parameter(value, requires_grad=False))
 
 
 def _linear(
     tensor: QuantizedTensor,
     bias: NDArray[np.float32] | None,
-    block_sums: dict[tuple[int, int], torch.Tensor],
+    block_sums: MakeBlockSums,
     dequantized: bool,
 ) -> nn.Module:
     """The linear of one quantized weight, with its offsets if it has any."""
@@ -68,29 +79,19 @@ def _linear(
     if tensor.offset is None:
         return codes
     assert tensor.codes is not None
-    inputs, group = tensor.codes.shape[1], tensor.plan.group
-    if (inputs, group) not in block_sums:
-        block_sums[inputs, group] = torch.eye(inputs // group).repeat_interleave(group, dim=1).contiguous()
-    return OffsetLinear(codes, _plain_linear(carried_offset(tensor), None, dequantized), block_sums[inputs, group])
+    sums = block_sums(tensor.codes.shape[1], tensor.plan.group)
+    return OffsetLinear(codes, _plain_linear(carried_offset(tensor), None, dequantized), sums)
 
 
 def _plain_linear(tensor: QuantizedTensor, bias: NDArray[np.float32] | None, dequantized: bool) -> nn.Module:
     if not dequantized:
         return QuantizedLinear(QuantizedWeight(tensor), None if bias is None else torch.from_numpy(bias))
-    weight = float_weight(tensor)
+    weight = torch.from_numpy(code_weight(tensor))
     linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
-    set_parameter(linear, "weight", weight)
+    _set(linear, "weight", weight)
     if bias is not None:
-        set_parameter(linear, "bias", torch.from_numpy(bias))
+        _set(linear, "bias", torch.from_numpy(bias))
     return linear
-
-
-def float_weight(tensor: QuantizedTensor) -> torch.Tensor:
-    """`scale * code`, float32, without the offset."""
-    assert tensor.codes is not None
-    assert tensor.scale is not None
-    codes, scale = torch.from_numpy(tensor.codes).float(), torch.from_numpy(tensor.scale)
-    return codes * (scale.repeat_interleave(tensor.plan.group, 1) if tensor.plan.scheme == "int4" else scale[:, None])
 
 
 def _torchao_rows(tensor: QuantizedTensor) -> torch.Tensor:
@@ -164,33 +165,42 @@ class QuantizedLinear(nn.Module):
         )
 
 
-class SummedOffsetLinear(nn.Module):
-    """`y = W x + C . blocksum(x)` with the block sum as a sum: for converters that keep it as one operator."""
-
-    def __init__(self, linear: nn.Linear, offset: torch.Tensor) -> None:
-        super().__init__()
-        self.linear = linear
-        self.blocks = offset.shape[1]
-        self.offset = nn.Parameter(offset, requires_grad=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        sums = x.reshape(*x.shape[:-1], self.blocks, -1).sum(-1)
-        out: torch.Tensor = self.linear(x) + functional.linear(sums, self.offset)
-        return out
-
-
 class OffsetLinear(nn.Module):
-    """`y = codes(x) + offset(x @ block_sum^T)`: x [..., in] -> y [..., out]; block_sum float32 [in / group, in]."""
+    """`y = codes(x) + offset(block_sums(x))`: x [..., in] -> y [..., out]."""
 
-    block_sum: torch.Tensor
-
-    def __init__(self, codes: nn.Module, offset: nn.Module, block_sum: torch.Tensor) -> None:
+    def __init__(self, codes: nn.Module, offset: nn.Module, block_sums: nn.Module) -> None:
         super().__init__()
         self.codes = codes
         self.offset = offset
-        # Read inside forward: a closed-over tensor would become a lifted constant, which to_executorch refuses.
-        self.register_buffer("block_sum", block_sum, persistent=False)
+        self.block_sums = block_sums
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = self.codes(x) + self.offset(functional.linear(x, self.block_sum))
+        out: torch.Tensor = self.codes(x) + self.offset(self.block_sums(x))
         return out
+
+
+class BlockSumsByLinear(nn.Module):
+    """x [..., in] -> the sum of each group of inputs [..., in / group], as a product with a matrix of ones and zeros:
+    XNNPACK under ExecuTorch has no sum."""
+
+    ones: torch.Tensor
+
+    def __init__(self, inputs: int, group: int) -> None:
+        super().__init__()
+        # Read inside forward: a closed-over tensor would become a lifted constant, which to_executorch refuses.
+        ones = torch.eye(inputs // group).repeat_interleave(group, dim=1).contiguous()
+        self.register_buffer("ones", ones, persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.linear(x, self.ones)
+
+
+class BlockSums(nn.Module):
+    """x [..., in] -> the sum of each group of inputs [..., in / group]."""
+
+    def __init__(self, inputs: int, group: int) -> None:
+        super().__init__()
+        self.group = group
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.reshape(*x.shape[:-1], -1, self.group).sum(-1)

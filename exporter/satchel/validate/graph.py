@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from satchel.formats.carried import carried_weight
 from satchel.lower.decoder import parameter_shapes
 from satchel.lower.placeholder import TiedPlaceholders
 from satchel.lower.spec import ProgramSpec
-from satchel.quantize.checkpoint import QuantizedCheckpoint, QuantizedTensor
+from satchel.quantize.checkpoint import QuantizedCheckpoint
 from satchel.quantize.plan import QuantPlan, TensorPlan
 from satchel.runtimes.engine import Engine
 from satchel.source.checkpoint import HEAD
@@ -60,14 +61,12 @@ class GraphProof:
 class Subject:
     """What is proven: a backend's lowering and runtime.
 
-    lower: spec and weights -> the program's bytes, everything in float32. carried_weight: the float32 weight that the
-    backend's format stands for. open_engine: path, threads -> Engine.
+    lower: spec and weights -> the program's bytes, in the quantized decomposition with everything in float32.
+    open_engine: path, threads -> Engine.
     """
 
     lower: Callable[[ProgramSpec, QuantizedCheckpoint], bytes | bytearray]
-    carried_weight: Callable[[QuantizedTensor], NDArray[np.float32]]
     open_engine: Callable[[Path, int | None], Engine]
-    program_file: str
 
 
 def prove(spec: ProgramSpec, subject: Subject) -> GraphProof:
@@ -109,10 +108,10 @@ def _compare(
 ) -> tuple[float, float]:
     """(largest absolute difference, largest absolute reference logit) over chunked prefill and decode."""
     program = subject.lower(spec, weights)
-    expected = Reference(spec.config, lambda name: subject.carried_weight(weights.read(name))).logits(ids)
+    expected = Reference(spec.config, lambda name: carried_weight(weights.read(name))).logits(ids)
     worst = 0.0
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / subject.program_file
+        path = Path(folder) / "program"
         path.write_bytes(program)
         engine = subject.open_engine(path, None)
         position = 0
