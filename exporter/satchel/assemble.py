@@ -31,9 +31,13 @@ def assemble(
     assets: TextAssets,
     folder: Path,
     validate: bool,
+    companions: bool,
     workshop: Workshop,
 ) -> BackendReport:
-    """Fills `folder` with the bundle and returns its part of the report, whatever the gates say."""
+    """Fills `folder` with the bundle and returns its part of the report, whatever the gates say.
+
+    companions: also write what the backend's own engine reads (LiteRT-LM's file).
+    """
     folder.mkdir()
     spec = stages.program_spec(checkpoint, weights.plan, recipe.context_length, recipe.prefill_chunk)
     skeleton = stages.skeleton(backend, spec, workshop)
@@ -54,11 +58,22 @@ def assemble(
     (folder / stages.GOLDEN).write_text(golden, encoding="utf-8")
     report = _report(backend, checkpoint, weights, skeleton, program, all(equal.values()), behaviour, workshop)
     verdict = Verdict(report.verdict, limits)
-    manifest = write_manifest(
-        folder, stages.manifest_of(checkpoint, recipe, backend, spec, verdict), _files(program.name)
-    )
-    files = tuple(FileRecord(file.role, file.file, file.bytes, file.sha256) for file in manifest.artifacts)
-    return replace(report, files=files, tools={**manifest.tools, **report.tools})
+    manifest = stages.manifest_of(checkpoint, recipe, backend, spec, verdict)
+    files = _files(program.name)
+    if companions and backend.companion is not None:
+        companion = backend.companion
+        files[companion.role] = companion.file
+        companion.write(
+            folder / companion.file,
+            program,
+            assets.tokenizer_json,
+            assets.program,
+            spec.context_length,
+            manifest.special_ids,
+        )
+    manifest = write_manifest(folder, manifest, files)
+    records = tuple(FileRecord(file.role, file.file, file.bytes, file.sha256) for file in manifest.artifacts)
+    return replace(report, files=records, tools={**manifest.tools, **report.tools})
 
 
 def _behaviour(

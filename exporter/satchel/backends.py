@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from satchel.formats import pte, tflite
+from satchel.bundle import SpecialIds
+from satchel.formats import litertlm, pte, tflite
 from satchel.lower.spec import ProgramSpec
 from satchel.quantize.checkpoint import QuantizedCheckpoint
 from satchel.quantize.plan import QuantPlan
+from satchel.reference.prompt import PromptProgram
 from satchel.runtimes.engine import Engine
 from satchel.skeleton import Skeleton, Slot
 from satchel.versions import require_pinned
@@ -27,6 +29,18 @@ class Format(Protocol):
     def fill(self, skeleton: Skeleton, weights: QuantizedCheckpoint, path: Path) -> None: ...
 
     def read_back(self, path: Path, slots: Sequence[Slot], weights: QuantizedCheckpoint) -> dict[str, bool]: ...
+
+
+@dataclass(frozen=True)
+class Companion:
+    """A further file of the bundle, made from the finished program for users of the platform's own engine.
+
+    write(path, program, tokenizer_json, prompts, context_length, tokens).
+    """
+
+    role: str
+    file: str
+    write: Callable[[Path, Path, str, PromptProgram, int, SpecialIds], None]
 
 
 @dataclass(frozen=True)
@@ -47,6 +61,7 @@ class Backend:
     minimum_runtime: str
     cpu_features: Mapping[str, tuple[str, ...]]
     android_library: bool
+    companion: Companion | None = None
 
 
 def _lower_executorch(spec: ProgramSpec, folder: Path) -> None:
@@ -119,7 +134,8 @@ BACKENDS: Mapping[str, Backend] = {
         runtime=_litert_runtime,
         lowering_code=(*_SHARED_CODE, "formats/tflite.py", "lower/litert.py", "lower/litert_weights.py"),
         minimum_runtime="2.1.0",
-        cpu_features={},
+        cpu_features={},  # XNNPACK chooses its kernels on the device
         android_library=False,
+        companion=Companion("litertlm", litertlm.FILE, litertlm.write),
     ),
 }

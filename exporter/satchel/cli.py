@@ -51,6 +51,9 @@ def cli() -> None:
 @click.option("--context", type=click.IntRange(min=1), metavar="N", help="Context length in tokens.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="build", show_default=True)
 @click.option("--no-validate", is_flag=True, help="Skip the comparison with the float model (weights are proven).")
+@click.option(
+    "--litertlm/--no-litertlm", default=True, show_default=True, help="Also pack the LiteRT program for LiteRT-LM."
+)
 @click.option("--group", default="dev.satchel", show_default=True, help="Maven group of the libraries.")
 @click.option("--namespace", default="dev.satchel", show_default=True, help="Android namespace of the libraries.")
 @click.option("--model-version", default=__version__, show_default=True, help="Maven version of the model library.")
@@ -63,6 +66,7 @@ def build(
     context: int | None,
     out: Path,
     no_validate: bool,
+    litertlm: bool,
     group: str,
     namespace: str,
     model_version: str,
@@ -86,6 +90,7 @@ def build(
             context=context,
             out=out,
             validate=not no_validate,
+            companions=litertlm,
             group=group,
             namespace=namespace,
             model_version=model_version,

@@ -23,7 +23,16 @@ from satchel.source.checkpoint import Checkpoint
 from satchel.source.support import check_context_length
 from satchel.stages import Workshop
 from satchel.tools import Tools
-from satchel.validate.report import BackendReport, FileRecord, merged, read_report, write_report
+from satchel.validate import same_codes
+from satchel.validate.report import (
+    BackendReport,
+    FileRecord,
+    SameCodes,
+    merged,
+    read_report,
+    with_same_codes,
+    write_report,
+)
 
 REJECTED = "rejected"
 MINIMUM_CONTEXT = 32  # the graph proof needs room for a prefill and for decoding after it
@@ -31,7 +40,7 @@ MINIMUM_CONTEXT = 32  # the graph proof needs room for a prefill and for decodin
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What `satchel build` was asked for. context: tokens, None for the recipe's."""
+    """What `satchel build` was asked for. context: tokens, None for the recipe's. companions: with .litertlm."""
 
     model: str
     backends: Sequence[str] = ("executorch",)
@@ -39,6 +48,7 @@ class BuildOptions:
     context: int | None = None
     out: Path = Path("build")
     validate: bool = True
+    companions: bool = True
     group: str = "dev.satchel"
     namespace: str = "dev.satchel"
     model_version: str = __version__
@@ -77,12 +87,23 @@ def build(options: BuildOptions, console: Console) -> BuildResult:
         assets = stages.text_assets(checkpoint, workshop)
         weights = stages.quantized(checkpoint, plan, workshop)
         parts = {
-            name: assemble(BACKENDS[name], checkpoint, recipe, weights, assets, work / name, options.validate, workshop)
+            name: assemble(
+                BACKENDS[name],
+                checkpoint,
+                recipe,
+                weights,
+                assets,
+                work / name,
+                options.validate,
+                options.companions,
+                workshop,
+            )
             for name in options.backends
         }
-        failure = _failure(parts, recipe)
+        bundles = [*find_bundles(work), *_other_bundles(options.out / "bundle", parts)]
+        same = same_codes.compare(bundles)
+        failure = _failure(parts, same, recipe)
         if not failure:
-            bundles = [*find_bundles(work), *_other_bundles(options.out / "bundle", parts)]
             bundles = [bundle for bundle in bundles if stages.backend_of(bundle).android_library]
             if bundles:
                 destination = options.out / "android"
@@ -91,7 +112,7 @@ def build(options: BuildOptions, console: Console) -> BuildResult:
         home = options.out / REJECTED if failure else options.out
         for name in parts:
             _publish(work / name, home / "bundle" / name)
-    report = _report(parts, checkpoint, recipe, libraries, home)
+    report = _report(parts, same, checkpoint, recipe, libraries, home)
     page = write_report(home, report)
     return BuildResult(_rows(parts, libraries), report, page, failure, _gradle(options.out, libraries))
 
@@ -131,10 +152,11 @@ def _publish(finished: Path, destination: Path) -> None:
             file.rename(folder / file.name)
 
 
-def _failure(parts: Mapping[str, BackendReport], recipe: Recipe) -> str:
+def _failure(parts: Mapping[str, BackendReport], same: SameCodes | None, recipe: Recipe) -> str:
     """What failed, with values and limits, and the recipe to try next; empty if nothing did."""
     failed = {backend: stages.failed_proofs(part) for backend, part in parts.items()}
     problems = [f"{backend}: {', '.join(proofs)}" for backend, proofs in failed.items() if proofs]
+    problems += [same.problem] if same is not None and same.problem else []
     if not problems:
         return ""
     advice = f" Try --recipe {recipe.next}." if recipe.next else ""
@@ -143,6 +165,7 @@ def _failure(parts: Mapping[str, BackendReport], recipe: Recipe) -> str:
 
 def _report(
     parts: Mapping[str, BackendReport],
+    same: SameCodes | None,
     checkpoint: Checkpoint,
     recipe: Recipe,
     libraries: Sequence[Packaged],
@@ -153,7 +176,7 @@ def _report(
     records = [FileRecord("library", str(one.coordinate), one.bytes, one.sha256) for one in libraries]
     for backend, part in parts.items():
         report = merged(report, backend, part, records)
-    return report
+    return with_same_codes(report, same)
 
 
 def _rows(parts: Mapping[str, BackendReport], libraries: Sequence[Packaged]) -> list[ArtifactRow]:

@@ -16,7 +16,7 @@ from satchel.reference.tokenizer import Tokenizer
 from satchel.source.checkpoint import Checkpoint
 from satchel.stages import Workshop
 from satchel.tools import Tools
-from satchel.validate import prove
+from satchel.validate import prove, same_codes
 from satchel.validate.behaviour import Text
 from satchel.validate.report import (
     REPORT_JSON,
@@ -26,6 +26,7 @@ from satchel.validate.report import (
     merged,
     new_report,
     read_report,
+    with_same_codes,
     write_report,
 )
 from satchel.validate.texts import evaluation_texts, user_texts
@@ -69,7 +70,11 @@ def validate(options: ValidateOptions, console: Console) -> ValidateResult:
             _remember(bundle, header, part)
         problems += [f"{name}: {', '.join(failed)}"] if (failed := stages.failed_proofs(part)) else []
     assert report is not None
-    return ValidateResult(report, f"The bundle failed. {'; '.join(problems)}." if problems else "")
+    same = same_codes.compare(bundles)
+    problems += [same.problem] if same is not None and same.problem else []
+    return ValidateResult(
+        with_same_codes(report, same), f"The bundle failed. {'; '.join(problems)}." if problems else ""
+    )
 
 
 def _chosen(options: ValidateOptions) -> list[Bundle]:

@@ -1,8 +1,8 @@
 """LiteRT: the same proofs as for ExecuTorch, on the same tiny architectures."""
 
-import subprocess
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +12,20 @@ from ai_edge_litert import schema_py_generated as schema
 
 from satchel.errors import BundleError, InternalError
 from satchel.formats import tflite
+from satchel.lower import litert
 from satchel.lower.decoder import parameter_shapes
-from satchel.lower.litert import lower_float, lower_skeleton
-from satchel.lower.litert_types import declare_types
+from satchel.lower.litert import lower, lower_dequantized, lower_skeleton
 from satchel.lower.placeholder import TiedPlaceholders
 from satchel.quantize.plan import TensorPlan
 from satchel.runtimes.litert import LiteRtEngine
 from satchel.skeleton import Skeleton, read_skeleton
-from satchel.validate.graph import Subject, prove
+from satchel.validate.graph import TOLERANCE, Subject, prove
 from tiny_specs import FAMILIES, TINY, spec
 
 OFFSET = TensorPlan("int4", 32, True)
-SUBJECT = Subject(
-    lower=lambda spec, weights: lower_float(spec, weights)[0],
-    carried_weight=tflite.carried_weight,
-    open_engine=LiteRtEngine,
-    program_file=tflite.PROGRAM_FILE,
-)
+SUBJECT = Subject(lower_dequantized, LiteRtEngine)
 QWEN = {**TINY, **FAMILIES["qwen3"]}
-
-
-def test_litert_torch_still_needs_the_tensorflow_shim() -> None:
-    """When this fails, lower/tensorflow_shim.py can go."""
-    command = [sys.executable, "-c", "import litert_torch.generative.export_hf.core.export_lib"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert "No module named 'tensorflow'" in done.stderr
+GEMMA = {**TINY, **FAMILIES["gemma3"]}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -45,13 +34,30 @@ def test_graph_proof_past_the_sliding_window(family: str) -> None:
     proof = prove(spec(config, OFFSET), SUBJECT)
     assert proof.passed
     assert proof.positions > 3 * (config.get("sliding_window") or 1)
+    assert proof.scale > 100 * TOLERANCE
 
 
-@pytest.fixture(scope="module")
-def skeleton(tmp_path_factory: pytest.TempPathFactory) -> Skeleton:
-    folder = tmp_path_factory.mktemp("skeleton")
-    lower_skeleton(spec(QWEN, OFFSET), folder, {})
-    return read_skeleton(folder)
+def test_a_window_one_too_wide_fails_the_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = litert._Call.attend
+
+    def wider(self: Any, *args: Any) -> Any:
+        *first, window = args
+        return real(self, *first, None if window is None else window + 1)
+
+    monkeypatch.setattr(litert._Call, "attend", wider)
+    assert not prove(spec(GEMMA, OFFSET), SUBJECT).passed
+
+
+def test_lowering_needs_no_tensorflow() -> None:
+    """litert-torch's own export of Hugging Face models imports it; its converter, which is all we use, does not."""
+    assert find_spec("tensorflow") is None
+    assert "litert_torch.generative.export_hf" not in sys.modules
+    lower_dequantized(spec(QWEN, TensorPlan("float")), placeholders(QWEN, TensorPlan("float")))
+    assert "litert_torch.generative.export_hf" not in sys.modules
+
+
+def placeholders(config: dict[str, Any], linear: TensorPlan) -> TiedPlaceholders:
+    return TiedPlaceholders(spec(config, linear).plan, parameter_shapes(config), {})
 
 
 class Weights(TiedPlaceholders):
@@ -71,55 +77,86 @@ def weights() -> Weights:
     return Weights(spec(QWEN, OFFSET).plan, parameter_shapes(QWEN), {})
 
 
-def test_a_filled_skeleton_equals_an_export_of_the_same_weights(
-    skeleton: Skeleton, weights: Weights, tmp_path: Path
+@pytest.fixture(scope="module")
+def skeleton(tmp_path_factory: pytest.TempPathFactory) -> Skeleton:
+    folder = tmp_path_factory.mktemp("skeleton")
+    lower_skeleton(spec(QWEN, OFFSET), folder, {})
+    return read_skeleton(folder)
+
+
+@pytest.fixture(scope="module")
+def program(skeleton: Skeleton, weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("program") / tflite.PROGRAM_FILE
+    tflite.fill(skeleton, weights, path)
+    return path
+
+
+def test_a_filled_skeleton_equals_a_lowering_of_the_same_weights(
+    skeleton: Skeleton, weights: Weights, program: Path
 ) -> None:
-    path = tmp_path / tflite.PROGRAM_FILE
-    tflite.fill(skeleton, weights, path)
-    exported, _ = declare_types(lower_float(spec(QWEN, OFFSET), weights)[0], weights, list(weights.plan.tensors))
-    assert path.read_bytes() == bytes(exported)
-    assert all(tflite.read_back(path, skeleton.slots, weights).values())
+    """Twice lowered, so that two exports give the same bytes too."""
+    once = lower(spec(QWEN, OFFSET), weights)
+    assert program.read_bytes() == bytes(once)
+    assert lower(spec(QWEN, OFFSET), weights) == once
+    assert all(tflite.read_back(program, skeleton.slots, weights).values())
 
 
-def test_weights_have_their_real_types_in_both_signatures(skeleton: Skeleton, weights: Weights, tmp_path: Path) -> None:
+def test_the_skeleton_holds_no_weights_and_stores_each_once(skeleton: Skeleton, tmp_path: Path) -> None:
     path = tmp_path / tflite.PROGRAM_FILE
-    tflite.fill(skeleton, weights, path)
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(path.read_bytes(), 0))
-    linears = 7 * QWEN["num_hidden_layers"]
-    counts = []
-    for graph in (model.subgraphs[signature.subgraphIndex] for signature in model.signatureDefs):
+    skeleton.unpack(path)
+    data = path.read_bytes()
+    assert {slot.tensor for slot in skeleton.slots} == set(spec(QWEN, OFFSET).plan.tensors)
+    assert len({(slot.tensor, slot.part) for slot in skeleton.slots}) == len(skeleton.slots)
+    assert all(not any(data[slot.offset : slot.offset + slot.bytes]) for slot in skeleton.slots)
+    buffers = [slot for slot in skeleton.slots if slot.packing != "float32" or slot.part == "values"]
+    assert all(slot.offset % 16 == 0 for slot in buffers)
+
+
+def test_weights_have_their_real_types_in_both_signatures(program: Path) -> None:
+    """In the words of LiteRT's own reader."""
+    model = schema.ModelT.InitFromPackedBuf(program.read_bytes(), 0)
+    assert [signature.signatureKey for signature in model.signatureDefs] == [b"prefill_16", b"decode"]
+    linears, scales = 7 * QWEN["num_hidden_layers"], set()
+    for graph, expected in zip(model.subgraphs, (linears - 5, linears), strict=True):
+        # Prefill gives no logits, so what follows the last layer's keys and values isn't in it.
         constants = [tensor for tensor in graph.tensors if model.buffers[tensor.buffer].data is not None]
-        counts.append(sum(tensor.type == schema.TensorType.INT4 for tensor in constants))
-        tables = [tensor for tensor in constants if tensor.type == schema.TensorType.INT8]
-        assert {model.buffers[tensor.buffer].data.size for tensor in tables} == {160 * 64}
-        floats = [
-            t for t in constants if t.type == schema.TensorType.FLOAT32 and t.shape is not None and len(t.shape) == 2
-        ]
-        assert not [tensor for tensor in floats if min(tensor.shape) > 3]  # but offsets, two or three wide here
-    # Prefill gives no logits, so what follows the last layer's keys and values isn't in it.
-    assert sorted(counts) == [linears - 5, linears]
-    assert all(slot.offset % 16 == 0 for slot in skeleton.slots if slot.part in ("codes", "offset"))
-    tables = [slot for slot in skeleton.slots if slot.tensor == "model.embed_tokens.weight"]
-    assert sum(slot.part == "codes" for slot in tables) == 1  # the tied table is stored once
-    assert sum(slot.part == "scale" for slot in tables) > 1  # and its scales in every tensor that uses it
+        int4 = [tensor for tensor in constants if tensor.type == schema.TensorType.INT4]
+        assert len(int4) == expected
+        for tensor in int4:
+            assert tensor.quantization.details.blockSize == 32
+            assert graph.tensors[tensor.quantization.details.scales].type == schema.TensorType.FLOAT16
+        int8 = [tensor for tensor in constants if tensor.type == schema.TensorType.INT8]
+        assert len(int8) == expected + 1  # offsets, and the table
+        assert all(len(tensor.quantization.scale) == tensor.shape[0] for tensor in int8)
+        scales |= {tensor.buffer for tensor in int8}
+        matrices = [tensor for tensor in constants if tensor.shape is not None and len(tensor.shape) == 2]
+        assert not [tensor for tensor in matrices if tensor.type == schema.TensorType.FLOAT32]
+    assert len(scales) == linears + 1  # both signatures point to the same buffers
 
 
-def test_a_weight_that_the_export_lost_is_refused(weights: Weights) -> None:
-    program, _ = lower_float(spec(QWEN, OFFSET), weights)
-    other = TiedPlaceholders(weights.plan, weights.shapes, {})
-    with pytest.raises(InternalError, match="not in the exported"):
-        declare_types(program, other, list(other.plan.tensors))
+def test_what_a_recipe_wanted_quantized_and_is_not_is_refused(weights: Weights) -> None:
+    floats = lower_dequantized(spec(QWEN, OFFSET), weights)
+    with pytest.raises(InternalError, match=r"codes of .* is not in the lowered program"):
+        tflite.find_slots(floats, weights, list(weights.plan.tensors))
 
 
-def test_two_exports_give_the_same_bytes(weights: Weights) -> None:
-    assert lower_float(spec(QWEN, OFFSET), weights)[0] == lower_float(spec(QWEN, OFFSET), weights)[0]
+def test_another_lowering_in_the_same_process_is_not_disturbed() -> None:
+    """litert-torch registers operators and decompositions; ExecuTorch's program must not notice."""
+    from satchel.lower import executorch
+
+    tiny = {**QWEN, "num_hidden_layers": 1}
+    model = placeholders(tiny, OFFSET)
+    before = executorch.lower(spec(tiny, OFFSET), model)[0]
+    lower(spec(tiny, OFFSET), model)
+    assert executorch.lower(spec(tiny, OFFSET), model)[0] == before
 
 
-def test_chunks_of_every_length_up_to_the_end_of_the_context(weights: Weights, tmp_path: Path) -> None:
-    """Also where padding a chunk would reach past the context."""
-    float_spec = spec(QWEN, TensorPlan("float"), context_length=24, prefill_chunk=8)
+def test_chunks_of_every_length_up_to_the_end_of_the_context(tmp_path: Path) -> None:
+    """Also where padding a chunk would reach past the context, and after rewinding."""
+    floats = TensorPlan("float")
     path = tmp_path / tflite.PROGRAM_FILE
-    path.write_bytes(lower_float(float_spec, None)[0])
+    tiny = spec(QWEN, floats, context_length=24, prefill_chunk=8)
+    path.write_bytes(lower(tiny, placeholders(QWEN, floats)))
     engine = LiteRtEngine(path, threads=1)
     assert (engine.context_length, engine.prefill_chunk, engine.vocab_size) == (24, 8, QWEN["vocab_size"])
     ids = np.random.default_rng(6).integers(0, QWEN["vocab_size"], 24)

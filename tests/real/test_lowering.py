@@ -10,7 +10,7 @@ import pytest
 from satchel.errors import InternalError
 from satchel.formats import pte, pte_inspect
 from satchel.lower.decoder import parameter_shapes
-from satchel.lower.executorch import lower, lower_skeleton
+from satchel.lower.executorch import lower, lower_dequantized, lower_skeleton
 from satchel.lower.placeholder import PlaceholderWeights
 from satchel.lower.spec import ProgramSpec
 from satchel.quantize.plan import TensorPlan
@@ -20,12 +20,7 @@ from satchel.validate.graph import TOLERANCE, Subject, cut_spec, prove
 from tiny_specs import FAMILIES, TINY, spec
 
 OFFSET = TensorPlan("int4", 32, True)
-SUBJECT = Subject(
-    lower=lambda spec, weights: lower(spec, weights, dequantized=True)[0],
-    carried_weight=pte.carried_weight,
-    open_engine=ExecuTorchEngine,
-    program_file=pte.PROGRAM_FILE,
-)
+SUBJECT = Subject(lower_dequantized, ExecuTorchEngine)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -1,9 +1,8 @@
-"""The LiteRT-LM file (.litertlm): a program, its tokenizer and what LiteRT-LM's engine must know of a chat, in one file.
+"""The LiteRT-LM file (.litertlm): a program, its tokenizer, and what LiteRT-LM's engine must know of a chat.
 
-Layout (version 1.7): magic, version, end of the header, a flatbuffer that lists the sections (`litertlm_header_schema`),
-then the sections, each at a multiple of 16 KB: LlmMetadata as a protobuf (`llm_metadata.proto`), tokenizer.json in a
-zlib stream behind its size, the .tflite. Written here and not with the library: it stamps each file with the time of
-day and a random id.
+Layout (version 1.7): magic, version, end of the header, a flatbuffer that lists the sections (LiteRTLMMetaData), then
+the sections, each at a multiple of 16 KB: LlmMetadata as a protobuf, tokenizer.json in a zlib stream behind its size,
+the .tflite. Written here because the library that writes such files stamps them with the time of day and a random id.
 """
 
 import hashlib
@@ -12,11 +11,11 @@ import shutil
 import uuid
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from flatbuffers import Builder
 
+from satchel.bundle import SpecialIds
 from satchel.hashing import file_sha256
 from satchel.reference.prompt import PromptProgram, Segments
 
@@ -33,24 +32,21 @@ _PROGRAM, _METADATA, _TOKENIZER = 3, 5, 6
 _STRING_VALUE = 9  # position in union VData
 
 
-@dataclass(frozen=True)
-class ChatMetadata:
-    """What the engine is told besides program and tokenizer. Lengths in tokens.
+def write(
+    path: Path,
+    program: Path,
+    tokenizer_json: str,
+    prompts: PromptProgram,
+    context_length: int,
+    tokens: SpecialIds,
+) -> None:
+    """Packs `program` and what belongs to it into `path`.
 
-    template: Jinja, or None for a model that takes raw prompts only.
+    The same inputs give the same bytes: the file's id is made from them, its date is fixed.
     """
-
-    context_length: int
-    stop_ids: Sequence[int]
-    pad_id: int | None
-    template: str | None
-
-
-def write(path: Path, program: Path, tokenizer_json: str, metadata: ChatMetadata) -> None:
-    """Packs one file. The same inputs give the same bytes: its id is made from them, its date is fixed."""
     raw = tokenizer_json.encode()
     tokenizer = len(raw).to_bytes(8, "little") + zlib.compress(raw)
-    described = _llm_metadata(metadata)
+    described = _llm_metadata(prompts, context_length, tokens)
     digests = (described, tokenizer, file_sha256(program).encode())
     identity = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in digests)).digest()
     sections: list[tuple[int, bytes | Path, dict[str, str]]] = [
@@ -140,15 +136,16 @@ def _vector(builder: Builder, offsets: Sequence[int]) -> int:
 # --- LlmMetadata: a protobuf ------------------------------------------------------------------------------------------
 
 
-def _llm_metadata(metadata: ChatMetadata) -> bytes:
-    """No start token: the engine would put it before the template's own."""
-    fields = [_message(2, _token(stop)) for stop in metadata.stop_ids]
-    fields.append(_number(5, metadata.context_length))
+def _llm_metadata(prompts: PromptProgram, context_length: int, tokens: SpecialIds) -> bytes:
+    """LlmMetadata. It names no start token: the engine would put one before the template's own."""
+    fields = [_message(2, _token(stop)) for stop in tokens.stop]
+    fields.append(_number(5, context_length))
     fields.append(_message(6, _message(1, b"")))  # llm_model_type: generic_model
-    if metadata.template is not None:
-        fields.append(_message(7, metadata.template.encode()))
-    if metadata.pad_id is not None:
-        fields.append(_message(13, _token(metadata.pad_id)))
+    template = chat_template(prompts)
+    if template is not None:
+        fields.append(_message(7, template.encode()))
+    if tokens.pad is not None:
+        fields.append(_message(13, _token(tokens.pad)))
     return b"".join(fields)
 
 

@@ -134,15 +134,17 @@ def read_back(
     return equal
 
 
-def _holds(file: BinaryIO, slot: Slot, array: NDArray[Any]) -> bool:
+def read_part(file: BinaryIO, slot: Slot) -> bytes:
+    """What a slot holds, as the bytes of its unpacked array: the same in every format. A derived form stays packed."""
     file.seek(slot.offset)
-    data = file.read(slot.bytes)
+    data, packing = file.read(slot.bytes), PACKINGS[slot.packing]
+    return data if packing.unpack is None else packing.unpack(data, slot.shape).tobytes()
+
+
+def _holds(file: BinaryIO, slot: Slot, array: NDArray[Any]) -> bool:
+    """Compared as bytes: equality of floats would call -0 and 0 equal and NaN different from itself."""
     packing = PACKINGS[slot.packing]
-    if packing.unpack is None:
-        return data == packing.pack(array)
-    found = packing.unpack(data, slot.shape)
-    # Compared as bytes: equality of floats would call -0 and 0 equal and NaN different from itself.
-    return found.dtype == array.dtype and found.tobytes() == array.tobytes()
+    return read_part(file, slot) == (packing.pack(array) if packing.unpack is None else array.tobytes())
 
 
 def _by_tensor(slots: Iterable[Slot]) -> Iterator[tuple[str, list[Slot]]]:

@@ -67,10 +67,10 @@ def build_model(config: Mapping[str, Any]) -> nn.Module:
 
 def parameter_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """Every parameter that the program of this config has, and its shape; a tied head is listed too."""
-    return shapes_of(build_model(config))
+    return parameters(build_model(config))
 
 
-def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:
+def parameters(model: nn.Module) -> dict[str, tuple[int, ...]]:
     """Every parameter of the model and its shape; a tied head is listed too."""
     return {name: tuple(p.shape) for name, p in model.named_parameters(remove_duplicate=False)}
 

@@ -10,7 +10,7 @@ from torch import nn
 from satchel.errors import LoweringError, SatchelError
 from satchel.formats import pte
 from satchel.lower import executorch_patches
-from satchel.lower.decoder import Decoder, build_model, head_dim, shapes_of
+from satchel.lower.decoder import Decoder, build_model, head_dim, parameters
 from satchel.lower.placeholder import PlaceholderWeights
 from satchel.lower.quantized import BlockSumsByLinear, install
 from satchel.lower.rewrite import rewrite
@@ -55,7 +55,7 @@ def lower(
     from executorch.extension.llm.custom_ops import custom_ops  # noqa: F401  registers torch.ops.llama
 
     model = build_model(spec.config)
-    used = weights if weights is not None else PlaceholderWeights(spec.plan, shapes_of(model), {})
+    used = weights if weights is not None else PlaceholderWeights(spec.plan, parameters(model), {})
     install(model, used, BlockSumsByLinear, dequantized=dequantized)
     decoder = _decoder(model, spec.context_length)
     try:

@@ -27,8 +27,8 @@ from satchel.tools import Tools
 REPOSITORY = "maven"
 SDK_LICENSE = "Apache-2.0"
 
-# Files that only a desktop needs: the source of tokenizer.bin, and where each tensor lies.
-_LEFT_OUT = {"tokenizer_json", "slots"}
+# Files that no app reads: the source of tokenizer.bin, where each tensor lies, and LiteRT-LM's own copy of it all.
+_LEFT_OUT = {"tokenizer_json", "slots", "litertlm"}
 
 # Stored, not deflated: deflate takes 12 % off for seconds at every build of the library and of the app that unpacks it
 # again (docs/adr/0002-stored-program.md), and an app that stores the program can map it.

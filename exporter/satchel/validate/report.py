@@ -161,6 +161,21 @@ class BackendReport:
 
 
 @dataclass(frozen=True)
+class SameCodes:
+    """Which backends' programs were compared with one another, on how many tensors, and the names of those that
+    differ."""
+
+    backends: tuple[str, ...]
+    tensors: int
+    different: tuple[str, ...]
+
+    @property
+    def problem(self) -> str:
+        """Empty if nothing differs."""
+        return f"{' and '.join(self.backends)} differ in {', '.join(self.different[:3])}" if self.different else ""
+
+
+@dataclass(frozen=True)
 class ReportHeader:
     """What the report is about."""
 
@@ -173,7 +188,8 @@ class ReportHeader:
 
 def new_report(header: ReportHeader) -> Json:
     """A report without any backend yet."""
-    return {"passed": False, "satchel": __version__, **asdict(header), "backends": {}, "libraries": []}
+    empty: Json = {"backends": {}, "libraries": [], "same_codes": None}
+    return {"passed": False, "satchel": __version__, **asdict(header), **empty}
 
 
 def merged(report: Json, backend: str, part: BackendReport, libraries: Iterable[FileRecord] | None = None) -> Json:
@@ -191,6 +207,12 @@ def merged(report: Json, backend: str, part: BackendReport, libraries: Iterable[
     return {**report, "passed": passed, "backends": backends, "libraries": kept}
 
 
+def with_same_codes(report: Json, same: SameCodes | None) -> Json:
+    """`report` with the comparison of its backends' programs with one another; None if there is nothing to compare."""
+    passed = report["passed"] and not (same and same.different)
+    return {**report, "passed": passed, "same_codes": None if same is None else asdict(same)}
+
+
 def read_report(folder: Path, header: ReportHeader) -> Json:
     """The report in `folder` if it is about the same model and recipe, else a new one."""
     try:
@@ -198,7 +220,7 @@ def read_report(folder: Path, header: ReportHeader) -> Json:
     except (OSError, ValueError):
         return new_report(header)
     same = isinstance(found, dict) and all(found.get(name) == value for name, value in asdict(header).items())
-    return found if same else new_report(header)
+    return {**new_report(header), **found} if same else new_report(header)
 
 
 def write_report(folder: Path, report: Mapping[str, Any]) -> Path:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from satchel.errors import CorruptModelError
-from satchel.formats import pte, pte_inspect
+from satchel.formats import carried, pte, pte_inspect
 from satchel.formats.packing import PACKINGS
 from satchel.quantize.checkpoint import QuantizedTensor
 from satchel.quantize.plan import QuantPlan, TensorPlan
@@ -54,21 +54,21 @@ def test_carried_offsets_are_int8_rows_within_half_a_step() -> None:
     tensor = int4_tensor()
     assert tensor.offset is not None
     tensor.offset[2] = 0.0
-    carried = pte.carried_offset(tensor)
-    assert carried.codes is not None
-    assert carried.scale is not None
-    assert carried.scale[2] == 1.0
-    error = np.abs(pte.carried_weight(carried) - tensor.offset)
-    assert (error <= carried.scale[:, None] * 0.5001).all()
-    assert np.abs(carried.codes).max() == 127
+    stored = carried.carried_offset(tensor)
+    assert stored.codes is not None
+    assert stored.scale is not None
+    assert stored.scale[2] == 1.0
+    error = np.abs(carried.carried_weight(stored) - tensor.offset)
+    assert (error <= stored.scale[:, None] * 0.5001).all()
+    assert np.abs(stored.codes).max() == 127
 
 
 def test_the_carried_weight_is_scale_times_code_plus_offset() -> None:
     tensor = int4_tensor(2, 64)
     assert tensor.codes is not None
     assert tensor.scale is not None
-    offset = pte.carried_weight(pte.carried_offset(tensor))
-    weight = pte.carried_weight(tensor)
+    offset = carried.carried_weight(carried.carried_offset(tensor))
+    weight = carried.carried_weight(tensor)
     for row, column in ((0, 0), (0, 31), (0, 32), (1, 63)):
         block = column // 32
         expected = tensor.scale[row, block] * np.float32(tensor.codes[row, column]) + offset[row, block]
@@ -141,13 +141,13 @@ def test_reading_back_notices_one_bit(tmp_path: Path, part: str) -> None:
 def test_predicted_bytes_count_every_part() -> None:
     tensor = int4_tensor(64, 64)
     packed = sum(len(PACKINGS[packings[0]].pack(array)) for _, packings, array in pte.parts(tensor))
-    assert pte.part_bytes(tensor.plan, (64, 64)) == packed
+    assert carried.part_bytes(tensor.plan, (64, 64)) == packed
     shapes = {"model.embed_tokens.weight": (100, 64), "model.layers.0.mlp.up_proj.weight": (64, 64)}
     plan = QuantPlan(
         {"model.embed_tokens.weight": TensorPlan("int8"), "model.layers.0.mlp.up_proj.weight": tensor.plan}, tied=True
     )
     untied = QuantPlan(plan.tensors, tied=False)
-    table = pte.part_bytes(TensorPlan("int8"), (100, 64))
+    table = carried.part_bytes(TensorPlan("int8"), (100, 64))
     assert pte.predict_bytes(plan, shapes, 1) - pte.predict_bytes(untied, shapes, 1) == table == 100 * 64 + 400
 
 

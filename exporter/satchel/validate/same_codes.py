@@ -1,0 +1,47 @@
+"""One set of codes for all backends: every part of every tensor, unpacked from each program, is the same."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+
+from satchel import stages
+from satchel.bundle import Bundle
+from satchel.formats.packing import read_part
+from satchel.quantize.plan import QuantPlan
+from satchel.skeleton import Slot
+from satchel.validate.report import SameCodes
+
+
+def compare(bundles: Sequence[Bundle]) -> SameCodes | None:
+    """Compares the programs of these bundles that were made from one model under one plan; None for fewer than two."""
+    tables = [(bundle, *stages.read_slots(bundle.file("slots"))) for bundle in bundles]
+    fitting = [table for table in tables if _made_alike(table, tables[0])]
+    if len(fitting) < 2:
+        return None
+    located = [dict(_located(plan, slots)) for _, plan, slots in fitting]
+    keys = sorted(set().union(*located))
+    different: dict[str, None] = {}
+    with ExitStack() as stack:
+        files = [stack.enter_context(bundle.file("program").open("rb")) for bundle, _, _ in fitting]
+        for key in keys:
+            found = [
+                read_part(file, table[key]) if key in table else None
+                for file, table in zip(files, located, strict=True)
+            ]
+            if any(other != found[0] for other in found[1:]):
+                different[key[0]] = None
+    names = tuple(bundle.manifest.backend for bundle, _, _ in fitting)
+    return SameCodes(names, len({tensor for tensor, _ in keys}), tuple(different))
+
+
+_Table = tuple[Bundle, QuantPlan, tuple[Slot, ...]]
+
+
+def _made_alike(one: _Table, other: _Table) -> bool:
+    return one[1] == other[1] and one[0].manifest.model.source.sha256 == other[0].manifest.model.source.sha256
+
+
+def _located(plan: QuantPlan, slots: Sequence[Slot]) -> Iterator[tuple[tuple[str, str], Slot]]:
+    """(tensor, part) -> slot. A tied head that a program stores apart is proven equal to the table by `weights`."""
+    for slot in slots:
+        if slot.tensor in plan.tensors:
+            yield (slot.tensor, slot.part), slot
