@@ -132,7 +132,8 @@ def test_build_passes_every_option_on(pipeline: SimpleNamespace, capsys: pytest.
 
     pipeline.build = build
     words = (
-        "build m --recipe int8 --context 512 --out here --no-validate --group g.h --namespace n.o --model-version 9.1"
+        "build m --recipe int8 --context 512 --out here --no-validate --no-litertlm "
+        "--group g.h --namespace n.o --model-version 9.1"
     )
     assert main(words.split()) == 0
     assert seen == [
@@ -143,6 +144,7 @@ def test_build_passes_every_option_on(pipeline: SimpleNamespace, capsys: pytest.
             "context": 512,
             "out": Path("here"),
             "validate": False,
+            "companions": False,
             "group": "g.h",
             "namespace": "n.o",
             "model_version": "9.1",

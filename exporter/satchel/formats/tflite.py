@@ -7,6 +7,7 @@ quantization parameters, which our lowering lets the signatures share.
 
 import hashlib
 import mmap
+import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,9 +96,9 @@ def read_layout(data: bytes | bytearray | memoryview | mmap.mmap, name: str = PR
             tensor for number, subgraph in enumerate(model.tables(2)) for tensor in _tensors(subgraph, number)
         )
         ends = [offset + size for offset, size in filter(None, (*buffers, *(tensor.scale for tensor in tensors)))]
-    except (IndexError, ValueError, TypeError, OverflowError) as error:  # what reading past the end or nonsense gives
+    except (IndexError, ValueError, TypeError, struct.error) as error:  # what reading past the end or nonsense gives
         raise CorruptModelError(f"{name} is damaged or truncated: build it again") from error
-    if max(ends, default=0) > len(data) or any(tensor.buffer >= len(buffers) for tensor in tensors):
+    if not tensors or max(ends, default=0) > len(data) or any(tensor.buffer >= len(buffers) for tensor in tensors):
         raise CorruptModelError(f"{name} is damaged or truncated: build it again")
     return Layout(buffers, tensors)
 

@@ -14,12 +14,14 @@ from satchel.validate.report import (
     FileRecord,
     Gate,
     ReportHeader,
+    SameCodes,
     TensorRecord,
     TextFigures,
     merged,
     new_report,
     read_report,
     render_html,
+    with_same_codes,
     write_report,
 )
 
@@ -137,3 +139,15 @@ def test_the_page_names_the_gate_that_failed() -> None:
 def test_the_page_says_when_behaviour_was_not_measured() -> None:
     page = render_html(merged(new_report(HEADER), "executorch", replace(PART, figures=None)))
     assert "behaviour not measured" in page
+
+
+def test_programs_that_hold_other_codes_fail_the_report() -> None:
+    both = ("executorch", "litert")
+    report = merged(merged(new_report(HEADER), both[0], PART), both[1], PART)
+    same = with_same_codes(report, SameCodes(both, 211, ()))
+    assert same["passed"] is True
+    assert "all 211 tensors" in render_html(same)
+    other = with_same_codes(report, SameCodes(both, 211, ("lm_head.weight",)))
+    assert other["passed"] is False
+    assert other["same_codes"]["different"] == ("lm_head.weight",)
+    assert "lm_head.weight" in render_html(other)
