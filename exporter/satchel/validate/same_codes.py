@@ -12,9 +12,17 @@ from satchel.validate.report import SameCodes
 
 
 def compare(bundles: Sequence[Bundle]) -> SameCodes | None:
-    """Compares the programs of these bundles that were made from one model under one plan; None for fewer than two."""
-    tables = [(bundle, *stages.read_slots(bundle.file("slots"))) for bundle in bundles]
-    fitting = [table for table in tables if _made_alike(table, tables[0])]
+    """Compares the programs of bundles that were made from one model under one plan; None for fewer than two.
+
+    The first bundle says which model and plan.
+    """
+    model = bundles[0].manifest.model.source.sha256
+    tables = [
+        (bundle, *stages.read_slots(bundle.file("slots")))
+        for bundle in bundles
+        if bundle.manifest.model.source.sha256 == model
+    ]
+    fitting = [(bundle, plan, slots) for bundle, plan, slots in tables if plan == tables[0][1]]
     if len(fitting) < 2:
         return None
     located = [dict(_located(plan, slots)) for _, plan, slots in fitting]
@@ -31,13 +39,6 @@ def compare(bundles: Sequence[Bundle]) -> SameCodes | None:
                 different[key[0]] = None
     names = tuple(bundle.manifest.backend for bundle, _, _ in fitting)
     return SameCodes(names, len({tensor for tensor, _ in keys}), tuple(different))
-
-
-_Table = tuple[Bundle, QuantPlan, tuple[Slot, ...]]
-
-
-def _made_alike(one: _Table, other: _Table) -> bool:
-    return one[1] == other[1] and one[0].manifest.model.source.sha256 == other[0].manifest.model.source.sha256
 
 
 def _located(plan: QuantPlan, slots: Sequence[Slot]) -> Iterator[tuple[tuple[str, str], Slot]]:
