@@ -102,9 +102,10 @@ def build(
     console.result(result.report)
     if result.failure:
         raise GateFailedError(result.failure)
-    console.block(
-        "Paste into settings.gradle.kts, and from `dependencies` on into the app's build.gradle.kts:", result.gradle
-    )
+    if result.gradle:
+        console.block(
+            "Paste into settings.gradle.kts, and from `dependencies` on into the app's build.gradle.kts:", result.gradle
+        )
 
 
 @cli.command()

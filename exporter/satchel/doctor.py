@@ -32,7 +32,7 @@ def examine(tools: Tools | None = None, cache: Cache | None = None) -> list[Chec
     python = ".".join(map(str, sys.version_info[:3]))
     return [
         Check("Python", python, "everything"),
-        *(_package(name, version) for name, version in pinned("executorch").items()),
+        *(_package(name, version) for name, version in sorted({**pinned("executorch"), **pinned("litert")}.items())),
         _tool("Java", "the Android libraries", lambda: tools.java.version),
         _tool("Maven", "the Android libraries", lambda: str(tools.maven)),
         _tool("C++ compiler", "validate --target jvm", lambda: str(tools.cxx)),

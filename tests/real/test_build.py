@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from litert_lm_chat import chat
 from satchel.bundle import find_bundles, read_bundle, verify_bundle, write_manifest
 from satchel.cache import Cache
 from satchel.cli import main
@@ -382,7 +383,8 @@ def test_both_android_formats_hold_the_same_codes(place: Workplace, tmp_path: Pa
         assert {row["name"] for row in rows} >= random_weights(TINY_CONFIG).keys()
         int4 = [row for row in rows if row["part"] == "codes" and row["dtype"] == "int4"]
         assert len(int4) == 7 * TINY_CONFIG["num_hidden_layers"]
-    chat_in_litert_lm(bundle / "litert", tmp_path)
+    prompt, ours, _ = chat(bundle / "litert", "hi", tmp_path, max_tokens=4)
+    assert prompt == ours
     assert (
         satchel("build", place.model, "--context", 96, "--out", tmp_path, "--backend", "litert", "--no-litertlm")[0]
         == 0
@@ -394,28 +396,6 @@ def test_both_android_formats_hold_the_same_codes(place: Workplace, tmp_path: Pa
     assert changed["passed"] is False
     assert changed["same_codes"]["different"] == ["model.layers.1.mlp.up_proj.weight"]
     assert "executorch and litert differ in model.layers.1.mlp.up_proj.weight" in said
-
-
-def chat_in_litert_lm(bundle: Path, cache: Path) -> None:
-    """LiteRT-LM's own engine opens the file, makes the prompt that Satchel makes, and answers."""
-    import litert_lm
-
-    from satchel.reference.prompt import PromptProgram, Turn
-    from satchel.reference.tokenizer import Tokenizer
-
-    program = PromptProgram.from_json((bundle / "prompt.json").read_text(encoding="utf-8"))
-    tokenizer = Tokenizer.from_bytes((bundle / "tokenizer.bin").read_bytes())
-    litert_lm.set_min_log_severity(litert_lm.LogSeverity.ERROR)
-    engine = litert_lm.Engine(
-        str(bundle / "model.litertlm"), backend=litert_lm.Backend.CPU(thread_count=1), cache_dir=str(cache)
-    )
-    greedy = litert_lm.SamplerConfig(top_k=1, temperature=0.0, top_p=1.0, seed=0)
-    with engine.create_conversation(sampler_config=greedy) as conversation:
-        prompt = engine.tokenize(conversation.render_message_to_string("hi"))
-        assert prompt == program.encode(tokenizer, [Turn("user", "hi")])
-        conversation.send_message("hi", max_output_tokens=4)
-        assert conversation.token_count in range(len(prompt), len(prompt) + 5)
-    engine.close()
 
 
 def code_of_one_tensor_changed(bundle: Path) -> None:

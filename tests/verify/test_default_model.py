@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from litert_lm_chat import chat
 from satchel.cache import Cache
 from satchel.cli import main
 from satchel.hashing import file_sha256
@@ -30,7 +31,7 @@ def build(out: Path, *words: object) -> tuple[int, dict[str, Any]]:
 @pytest.mark.parametrize(
     ("recipe", "kl_mean", "top1", "megabytes"),
     [
-        ("int4", 0.035, 0.88, {"executorch": 125, "litert": 108}),
+        ("int4", 0.035, 0.88, {"executorch": 125, "litert": 97}),
         ("int8", 0.035, 0.88, {"executorch": 170, "litert": 142}),
         ("float", 0.001, 0.99, {"executorch": 660, "litert": 545}),
     ],
@@ -65,6 +66,15 @@ def test_a_perturbed_checkpoint_is_another_model_with_the_same_skeleton(tmp_path
     for part in parts.values():
         assert part["kl_mean"] <= 0.035
         assert {tensor["origin"] for tensor in part["tensors"]} == {"quantized", "float"}
+
+
+def test_litert_lm_answers_with_our_prompt(tmp_path: Path) -> None:
+    code, _ = build(tmp_path / "out", DEFAULT_MODEL, "--backend", "litert", "--no-validate")
+    assert code == 0
+    question = "What is the capital of France?"
+    prompt, ours, answer = chat(tmp_path / "out" / "bundle" / "litert", question, tmp_path, max_tokens=32)
+    assert prompt == ours
+    assert "Paris" in answer
 
 
 def test_two_clean_builds_are_identical(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

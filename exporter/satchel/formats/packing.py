@@ -49,13 +49,12 @@ def _unpack_signed(data: bytes, shape: tuple[int, ...]) -> NDArray[Any]:
 
 
 def _pack_float16(values: NDArray[Any]) -> bytes:
-    packed = values.astype(np.float16)
-    if not np.array_equal(packed.astype(np.float32), values):
-        raise BadWeightsError(
-            f"Scales from {values.min():.3g} to {values.max():.3g} can't all be float16, as a .tflite holds them. "
-            "Use --recipe int8."
-        )
-    return packed.tobytes()
+    """Scales of groups. Most bfloat16 are a float16 too; below 2^-17 some are rounded, but none to zero, which the
+    runtime refuses."""
+    largest = values.max(initial=0)
+    if largest > np.finfo(np.float16).max:
+        raise BadWeightsError(f"A scale of {largest:.3g} is too large for a .tflite's float16. Use --recipe int8.")
+    return np.maximum(values.astype(np.float16), np.finfo(np.float16).smallest_subnormal).tobytes()
 
 
 def _unpack_float16(data: bytes, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -81,19 +80,22 @@ def _pack_plus_one(values: NDArray[Any]) -> bytes:
 
 @dataclass(frozen=True)
 class Packing:
-    """pack: array -> bytes. unpack: bytes, shape -> what `pack` was given; None if the form is derived (then reading
-    back compares bytes)."""
+    """pack: array -> bytes. unpack: bytes, shape -> what `pack` was given, None if that can't be had again.
+
+    rounds: whether `pack` may round. Reading back compares bytes in both of these cases.
+    """
 
     pack: Callable[[NDArray[Any]], bytes]
     unpack: Callable[[bytes, tuple[int, ...]], NDArray[Any]] | None
     dtype: str
+    rounds: bool = False
 
 
 PACKINGS: Mapping[str, Packing] = {
     "int4": Packing(_pack_excess_8, _unpack_excess_8, "int4"),  # XNNPACK's serialized form: code + 8
     "int4_signed": Packing(_pack_signed, _unpack_signed, "int4"),  # TFLite's: two's complement
     "int8": Packing(lambda codes: codes.tobytes(), lambda b, shape: np.frombuffer(b, np.int8).reshape(shape), "int8"),
-    "float16": Packing(_pack_float16, _unpack_float16, "float16"),
+    "float16": Packing(_pack_float16, _unpack_float16, "float16", rounds=True),
     "bfloat16": Packing(_pack_bfloat16, _unpack_bfloat16, "bfloat16"),
     "float32": Packing(lambda values: values.astype(np.float32).tobytes(), _unpack_float32, "float32"),
     "float32_plus_one": Packing(_pack_plus_one, None, "float32"),
@@ -134,17 +136,32 @@ def read_back(
     return equal
 
 
-def read_part(file: BinaryIO, slot: Slot) -> bytes:
-    """What a slot holds, as the bytes of its unpacked array: the same in every format. A derived form stays packed."""
+def same_part(first: BinaryIO, one: Slot, second: BinaryIO, other: Slot) -> bool:
+    """True if two files hold the same numbers in these slots, or one holds what its packing makes of the other's."""
+    here, there = _read(first, one), _read(second, other)
+    packing, other_packing = PACKINGS[one.packing], PACKINGS[other.packing]
+    if packing.unpack is None or other_packing.unpack is None:
+        return here == there
+    array, other_array = packing.unpack(here, one.shape), other_packing.unpack(there, other.shape)
+    return (
+        array.tobytes() == other_array.tobytes()
+        or (other_packing.rounds and other_packing.pack(array) == there)
+        or (packing.rounds and packing.pack(other_array) == here)
+    )
+
+
+def _read(file: BinaryIO, slot: Slot) -> bytes:
     file.seek(slot.offset)
-    data, packing = file.read(slot.bytes), PACKINGS[slot.packing]
-    return data if packing.unpack is None else packing.unpack(data, slot.shape).tobytes()
+    return file.read(slot.bytes)
 
 
 def _holds(file: BinaryIO, slot: Slot, array: NDArray[Any]) -> bool:
-    """Compared as bytes: equality of floats would call -0 and 0 equal and NaN different from itself."""
-    packing = PACKINGS[slot.packing]
-    return read_part(file, slot) == (packing.pack(array) if packing.unpack is None else array.tobytes())
+    data, packing = _read(file, slot), PACKINGS[slot.packing]
+    if packing.unpack is None or packing.rounds:
+        return data == packing.pack(array)
+    found = packing.unpack(data, slot.shape)
+    # Compared as bytes: equality of floats would call -0 and 0 equal and NaN different from itself.
+    return found.dtype == array.dtype and found.tobytes() == array.tobytes()
 
 
 def _by_tensor(slots: Iterable[Slot]) -> Iterator[tuple[str, list[Slot]]]:

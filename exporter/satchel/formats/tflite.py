@@ -185,7 +185,7 @@ def fill(skeleton: Skeleton, weights: QuantizedCheckpoint, path: Path) -> None:
     """Writes the skeleton's program with these weights to `path`. Peak memory: about two tensors.
 
     The bytes equal those of a real lowering of the same weights. Raises BadWeightsError if a scale of an int4 group
-    is no float16.
+    is beyond float16.
     """
     skeleton.unpack(path)
     with path.open("r+b") as file:

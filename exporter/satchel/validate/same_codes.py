@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 from satchel import stages
 from satchel.bundle import Bundle
-from satchel.formats.packing import read_part
+from satchel.formats.packing import same_part
 from satchel.quantize.plan import QuantPlan
 from satchel.skeleton import Slot
 from satchel.validate.report import SameCodes
@@ -31,11 +31,11 @@ def compare(bundles: Sequence[Bundle]) -> SameCodes | None:
     with ExitStack() as stack:
         files = [stack.enter_context(bundle.file("program").open("rb")) for bundle, _, _ in fitting]
         for key in keys:
-            found = [
-                read_part(file, table[key]) if key in table else None
-                for file, table in zip(files, located, strict=True)
-            ]
-            if any(other != found[0] for other in found[1:]):
+            same = all(
+                key in located[0] and key in table and same_part(files[0], located[0][key], file, table[key])
+                for file, table in zip(files[1:], located[1:], strict=True)
+            )
+            if not same:
                 different[key[0]] = None
     names = tuple(bundle.manifest.backend for bundle, _, _ in fitting)
     return SameCodes(names, len({tensor for tensor, _ in keys}), tuple(different))

@@ -1,16 +1,19 @@
 """Reading a .tflite, what is refused, how its parts become bytes, and how large it will be."""
 
+from io import BytesIO
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 from flatbuffers import Builder
 
 from satchel.errors import BadWeightsError, CorruptModelError, InternalError
 from satchel.formats import tflite, tflite_inspect
-from satchel.formats.packing import PACKINGS
+from satchel.formats.packing import PACKINGS, same_part
 from satchel.quantize.checkpoint import QuantizedTensor
 from satchel.quantize.plan import QuantPlan, TensorPlan
+from satchel.skeleton import Slot
 
 random = np.random.default_rng(12)
 FLOAT32, INT8, INT4 = 0, 9, 17
@@ -73,7 +76,7 @@ TABLE = ("table", INT8, (6, 8), Weights.codes.tobytes(), Weights.scale)
 NORM = ("norm", FLOAT32, (8,), Weights.values.tobytes(), None)
 
 
-def find(data: bytes) -> list[tflite.Slot]:
+def find(data: bytes) -> list[Slot]:
     return tflite.find_slots(data, Weights(), ["table", "norm"])  # type: ignore[arg-type]
 
 
@@ -136,11 +139,27 @@ def test_int4_pairs_are_twos_complement_with_the_first_in_the_low_nibble() -> No
     assert unpack(packed, (1, 4)).tolist() == [[-8, 7, 0, -1]]
 
 
-def test_a_scale_that_float16_can_not_hold_is_refused() -> None:
-    exact = np.array([2.0**-17 * 1.9921875, 0.5], np.float32)
-    assert PACKINGS["float16"].pack(exact) == exact.astype(np.float16).tobytes()
+def test_scales_are_exact_in_float16_or_rounded_but_never_to_zero() -> None:
+    """The runtime refuses a scale of zero; a scale below 2^-17 belongs to a group of almost equal weights."""
+    packing = PACKINGS["float16"]
+    assert packing.unpack is not None
+    exact = np.array([2.0**-17 * 1.9921875, 0.5, 65280.0], np.float32)
+    assert packing.unpack(packing.pack(exact), (3,)).tolist() == exact.tolist()
+    tiny = packing.unpack(packing.pack(np.array([3e-8, 1e-30], np.float32)), (2,))
+    assert tiny.tolist() == [2.0**-24, 2.0**-24]
     with pytest.raises(BadWeightsError, match="--recipe int8"):
-        PACKINGS["float16"].pack(np.array([2.0**-18 * 1.9921875], np.float32))
+        packing.pack(np.array([7e4], np.float32))
+
+
+@pytest.mark.parametrize(("scale", "same"), [(0.5, True), (3e-8, True), (0.75, False)])
+def test_two_files_hold_the_same_part_whatever_their_packing(scale: float, same: bool) -> None:
+    array = np.array([[scale]], ml_dtypes.bfloat16).astype(np.float32)
+    bfloat16 = PACKINGS["bfloat16"].pack(array)
+    float16 = PACKINGS["float16"].pack(array if same else array * np.float32(1.5))
+    one = Slot("a", "scale", "bfloat16", (1, 1), 0, 2)
+    other = Slot("a", "scale", "float16", (1, 1), 1, 2)
+    assert same_part(BytesIO(bfloat16), one, BytesIO(b"x" + float16), other) is same
+    assert same_part(BytesIO(b"x" + float16), other, BytesIO(bfloat16), one) is same
 
 
 def test_predicted_bytes_count_a_tied_table_once_and_zero_points_by_length() -> None:

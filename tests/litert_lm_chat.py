@@ -1,0 +1,28 @@
+"""A chat through LiteRT-LM's own engine, the way an app that uses it would have one."""
+
+from pathlib import Path
+
+import litert_lm
+
+from satchel.reference.prompt import PromptProgram, Turn
+from satchel.reference.tokenizer import Tokenizer
+
+
+def chat(bundle: Path, message: str, cache: Path, max_tokens: int) -> tuple[list[int], list[int], str]:
+    """(ids of the prompt as the engine makes it, as Satchel makes it, the greedy answer) for a bundle's .litertlm.
+
+    cache: folder for the weights that the engine repacks. Fails if the engine's conversation is longer than the prompt
+    and the answer, as with a start token of its own it would be.
+    """
+    program = PromptProgram.from_json((bundle / "prompt.json").read_text(encoding="utf-8"))
+    tokenizer = Tokenizer.from_bytes((bundle / "tokenizer.bin").read_bytes())
+    litert_lm.set_min_log_severity(litert_lm.LogSeverity.ERROR)
+    backend = litert_lm.Backend.CPU(thread_count=1)
+    engine = litert_lm.Engine(str(bundle / "model.litertlm"), backend=backend, cache_dir=str(cache))
+    greedy = litert_lm.SamplerConfig(top_k=1, temperature=0.0, top_p=1.0, seed=0)
+    with engine.create_conversation(sampler_config=greedy) as conversation:
+        prompt = engine.tokenize(conversation.render_message_to_string(message))
+        answer = str(conversation.send_message(message, max_output_tokens=max_tokens))
+        assert len(prompt) <= conversation.token_count <= len(prompt) + max_tokens
+    engine.close()
+    return list(prompt), program.encode(tokenizer, [Turn("user", message)]), answer
