@@ -29,7 +29,6 @@ test: test-python test-kotlin
 
 test-python: | need-maven need-cxx $(VENV)/.dev
 	$(PY) -m pytest tests/fast tests/real
-	$(PY) -m pytest tests/litert  # by itself: litert-torch changes transformers for the whole process
 
 test-kotlin: | need-maven $(VENV)/.product
 	$(MVN) --quiet --file sdk_templates/pom.xml -Dkotlin.compiler.daemon=false verify
