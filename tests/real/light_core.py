@@ -19,7 +19,17 @@ from satchel.skeleton import read_skeleton
 from satchel.source.directory import open_directory
 from satchel.tools import Tools
 
-HEAVY = {"torch", "torchao", "transformers", "executorch", "accelerate", "pandas", "scipy"}
+HEAVY = {
+    "torch",
+    "torchao",
+    "transformers",
+    "executorch",
+    "ai_edge_litert",
+    "litert_torch",
+    "accelerate",
+    "pandas",
+    "scipy",
+}
 
 
 def main() -> None:
