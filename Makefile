@@ -76,8 +76,8 @@ $(VENV)/.torch: requirements/torch.txt $(VENV)/.build
 		$(INSTALL) --require-hashes -r requirements/torch.txt; }
 	@touch $@
 
-$(VENV)/.product: requirements/executorch.txt requirements/litert.txt pyproject.toml $(VENV)/.torch
-	$(INSTALL) --require-hashes -r requirements/executorch.txt -r requirements/litert.txt
+$(VENV)/.product: requirements/executorch.txt requirements/litert.txt requirements/coreml.txt pyproject.toml $(VENV)/.torch
+	$(INSTALL) --require-hashes -r requirements/executorch.txt -r requirements/litert.txt -r requirements/coreml.txt
 	$(INSTALL) --editable .
 	@$(PY) scripts/need.py java 2>/dev/null || $(INSTALL) --require-hashes -r requirements/jdk.txt
 	@touch $@

@@ -14,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements"
+BACKENDS = ["coreml", "executorch", "litert"]
 PYTHON = "3.11"  # the oldest supported; markers cover the newer ones
 
 # torch and what comes with its CUDA build alone: in requirements/torch.txt, which is complete in itself.
@@ -79,13 +80,13 @@ def main() -> None:
         known = Path(folder) / "known.txt"
         known.write_text("".join(path.read_text() for path in sorted(REQUIREMENTS.glob("*.txt"))))
         sources = ["pyproject.toml", "requirements/build.in"]
-        everything.write_text(compile_set(sources, ["executorch", "litert", "jdk", "dev"], [], upgrade, known))
+        everything.write_text(compile_set(sources, [*BACKENDS, "jdk", "dev"], [], upgrade, known))
 
         def locked(sources: list[str], extras: list[str]) -> dict[str, str]:
             return blocks(compile_set(sources, extras, [everything], False, everything))
 
         base = locked(["pyproject.toml"], [])
-        heavy = {extra: locked(["pyproject.toml"], [extra]) for extra in ("executorch", "litert")}
+        heavy = {extra: locked(["pyproject.toml"], [extra]) for extra in BACKENDS}
         beyond_base = {
             extra: {name: text for name, text in locked(["pyproject.toml"], [extra]).items() if name not in base}
             for extra in ("dev", "jdk")

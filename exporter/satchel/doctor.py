@@ -30,9 +30,10 @@ def examine(tools: Tools | None = None, cache: Cache | None = None) -> list[Chec
     tools = tools or Tools()
     cache = cache or Cache.default()
     python = ".".join(map(str, sys.version_info[:3]))
+    packages = {**pinned("coreml"), **pinned("executorch"), **pinned("litert")}
     return [
         Check("Python", python, "everything"),
-        *(_package(name, version) for name, version in sorted({**pinned("executorch"), **pinned("litert")}.items())),
+        *(_package(name, version) for name, version in sorted(packages.items())),
         _tool("Java", "the Android libraries", lambda: tools.java.version),
         _tool("Maven", "the Android libraries", lambda: str(tools.maven)),
         _tool("C++ compiler", "validate --target jvm", lambda: str(tools.cxx)),
