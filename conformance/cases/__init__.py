@@ -1,0 +1,1 @@
+"""The cases of conformance/*.json: one module for each kind."""
