@@ -123,7 +123,9 @@ def test_ctrl_c_ends_the_child_and_its_children(program: Program, tmp_path: Path
     script = program(
         "bin/parent", f"sleep 600 & echo $! > {tmp_path}/pid.new; mv {tmp_path}/pid.new {tmp_path}/pid; wait"
     )
-    code = f"from satchel.tools import Tools; Tools().run([{str(script)!r}])"
+    # A shell that runs the tests in the background has them ignore the signal, and children inherit that.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{heed}; from satchel.tools import Tools; Tools().run([{str(script)!r}])"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     runner = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE)
     wait_until((tmp_path / "pid").exists)
