@@ -7,7 +7,7 @@ from typing import Any
 
 from satchel.bundle import MANIFEST, find_bundles
 from satchel.errors import ModelNotFoundError, UsageError
-from satchel.formats import pte_inspect, tflite_inspect
+from satchel.formats import mlpackage_inspect, pte_inspect, tflite_inspect
 from satchel.formats.pte_inspect import StoredTensor
 
 
@@ -54,7 +54,7 @@ def inspect(path: Path) -> Listing:
     """The listing of an artifact, of a bundle, or of all bundles in a folder. Raises UsageError for other files."""
     if not path.exists():
         raise ModelNotFoundError(f"{path} does not exist. Name an artifact, a bundle folder or the folder above it.")
-    files = [path] if path.is_file() else _programs(path)
+    files = [path] if path.is_file() or path.suffix in _READERS else _programs(path)
     rows: list[TensorRow] = []
     artifacts: dict[str, Mapping[str, Any]] = {}
     for file in files:
@@ -64,12 +64,18 @@ def inspect(path: Path) -> Listing:
         slots = file.with_name("slots.json") if file.with_name(MANIFEST).is_file() else None
         found = [TensorRow(file.name, **vars(tensor)) for tensor in read(file, slots)]
         rows += found
-        artifacts[file.name] = {"bytes": file.stat().st_size, "summary": _summary(found)}
+        artifacts[file.name] = {"bytes": _bytes(file), "summary": _summary(found)}
     return Listing(tuple(rows), artifacts)
 
 
 def _programs(folder: Path) -> list[Path]:
     return [bundle.file("program") for bundle in find_bundles(folder)]
+
+
+def _bytes(artifact: Path) -> int:
+    """Of the file, or of all files in the folder that an .mlpackage is."""
+    files = [artifact] if artifact.is_file() else artifact.rglob("*")
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _summary(rows: Sequence[TensorRow]) -> str:
@@ -82,8 +88,9 @@ def _summary(rows: Sequence[TensorRow]) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items(), key=lambda item: -item[1]))
 
 
-# suffix -> reader of a file and its bundle's slots.json (None for a file by itself)
+# suffix -> reader of a file or package and its bundle's slots.json (None for a file by itself)
 _READERS: Mapping[str, Callable[[Path, Path | None], Iterator[StoredTensor]]] = {
+    ".mlpackage": mlpackage_inspect.tensors,
     ".pte": pte_inspect.tensors,
     ".tflite": tflite_inspect.tensors,
 }
