@@ -1,10 +1,11 @@
-# make android   a real model to verified Android libraries: build/android/maven, build/report.html
-# make test      the fast and the real tier, and the Kotlin tests
-# make check     formatting, lint, types, import rules, documents
-# make verify    the long proofs
-# make docs      rewrite the generated documents
-# make venv      only the environment, with what building and validating need
-# make clean     remove what was built here (not the environment, not the cache)
+# make android          a real model to verified Android libraries: build/android/maven, build/report.html
+# make example-android  the example app with the default model as an installable APK, in build/example-android
+# make test             the fast and the real tier, and the Kotlin tests
+# make check            formatting, lint, types, import rules, documents
+# make verify           the long proofs
+# make docs             rewrite the generated documents
+# make venv             only the environment, with what building and validating need
+# make clean            remove what was built here (not the environment, not the cache)
 
 MODEL ?= smollm2-135m-instruct
 OUT ?= build
@@ -19,11 +20,16 @@ MVN = JAVA_HOME="$$($(PY) scripts/java_home.py)" mvn --batch-mode --no-transfer-
 # Every lock is complete, so nothing is left to resolve. Byte code is written when a module is first imported.
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --no-build-isolation
 
-.PHONY: android test test-python test-kotlin check docs verify venv clean
+.PHONY: android example-android test test-python test-kotlin check docs verify venv clean
 .DELETE_ON_ERROR:
 
 android: | need-maven $(VENV)/.product
 	$(SATCHEL) build $(MODEL) --target android --out $(OUT)
+
+# Always with the default model, which is the one that the app's own build files name.
+example-android: | need-aapt2 need-apksigner need-keytool
+	$(MAKE) android MODEL=smollm2-135m-instruct OUT=build
+	$(PY) scripts/example_android.py
 
 test: test-python test-kotlin
 
@@ -55,11 +61,11 @@ clean:
 
 # --- programs that pip can't install: named with the command that installs them, before anything slow ---
 
-.PHONY: need-python need-maven need-cxx
+.PHONY: need-python need-maven need-cxx need-aapt2 need-apksigner need-keytool
 need-python:
 	@test -n "$(PYTHON)" || { echo "Satchel needs Python 3.11, 3.12 or 3.13; name one: make PYTHON=/path/to/python3.12"; exit 5; }
 
-need-maven need-cxx: need-%: need-python
+need-maven need-cxx need-aapt2 need-apksigner need-keytool: need-%: need-python
 	@$(PYTHON) scripts/need.py $*
 
 # --- the environment; each stamp is older than the lock it was installed from, or installed again ---

@@ -60,6 +60,7 @@ class Packages:
 MAVEN = Packages(apt="maven", dnf="maven", brew="maven")
 JDK = Packages(apt="default-jdk-headless", dnf="java-devel", brew="openjdk")
 CXX = Packages(apt="g++", dnf="gcc-c++", brew="gcc")
+_BUILD_TOOLS = "sudo apt-get install aapt apksigner, or put an Android SDK's build-tools on the PATH"
 
 
 class Tools:
@@ -107,6 +108,28 @@ class Tools:
             "The host engine needs a C++ compiler, and there is no c++, g++ or clang++ on the PATH. "
             f"Install one: {CXX.install_command()}"
         )
+
+    @cached_property
+    def aapt2(self) -> Path:
+        """`aapt2`, which compiles an app's resources."""
+        return self._build_tool("aapt2")
+
+    @cached_property
+    def apksigner(self) -> Path:
+        """`apksigner`."""
+        return self._build_tool("apksigner")
+
+    @cached_property
+    def keytool(self) -> Path:
+        """`keytool` of the Java that is used, else of the PATH: a Java without tools has none."""
+        beside = self.java.home / "bin" / "keytool"
+        found = beside if beside.is_file() else self._which("keytool")
+        if found is None:
+            raise ToolMissingError(
+                f"The APK's key is made by keytool, and neither {self.java.home} nor the PATH has one. "
+                f"Install a JDK: {JDK.install_command()}"
+            )
+        return found
 
     @cached_property
     def cmake(self) -> Path:
@@ -202,6 +225,12 @@ class Tools:
             raise ToolMissingError(
                 f"The host engine is built with {name}, which is not installed. Install it: {_pip_install(name)}"
             )
+        return found
+
+    def _build_tool(self, name: str) -> Path:
+        found = self._which(name)
+        if found is None:
+            raise ToolMissingError(f"An APK is made with {name}, which is not on the PATH. Install it: {_BUILD_TOOLS}")
         return found
 
     def _java_candidates(self) -> list[Path]:

@@ -79,6 +79,8 @@ def test_java_from_pypi_is_the_last_choice(program: Program, tmp_path: Path, mon
         ("maven", "linux", "apt-get install maven"),
         ("maven", "darwin", "brew install maven"),
         ("cxx", "linux", r"apt-get install g\+\+"),
+        ("aapt2", "linux", "apt-get install aapt apksigner, or put an Android SDK's build-tools on the PATH"),
+        ("apksigner", "darwin", "put an Android SDK's build-tools on the PATH"),
         ("cmake", "linux", "pip install cmake"),
         ("ninja", "linux", "pip install ninja"),
     ],
@@ -91,6 +93,15 @@ def test_a_missing_program_is_named_with_the_command_that_installs_it(
     monkeypatch.setattr(sys, "platform", platform)
     with pytest.raises(ToolMissingError, match=command):
         getattr(tools, name)
+
+
+def test_keytool_is_the_javas_own_else_the_paths(program: Program, tmp_path: Path) -> None:
+    runtime, jdk = fake_java(program, "runtime", 17), fake_java(program, "jdk", 17)
+    own, other = program("jdk/bin/keytool", ""), program("bin/keytool", "")
+    assert Tools({"JAVA_HOME": str(jdk), "PATH": str(other.parent)}).keytool == own
+    assert Tools({"JAVA_HOME": str(runtime), "PATH": str(other.parent)}).keytool == other
+    with pytest.raises(ToolMissingError, match=r"Install a JDK: .*jdk"):
+        _ = Tools({"JAVA_HOME": str(runtime), "PATH": ""}).keytool
 
 
 def test_run_returns_what_was_printed_and_keeps_it(program: Program, tmp_path: Path) -> None:

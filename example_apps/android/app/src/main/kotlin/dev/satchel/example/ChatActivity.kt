@@ -1,0 +1,128 @@
+package dev.satchel.example
+
+import android.app.Activity
+import android.os.Build
+import android.os.Bundle
+import android.text.Editable
+import android.text.TextWatcher
+import android.view.View
+import android.view.WindowInsets
+import android.widget.EditText
+import android.widget.ImageButton
+import android.widget.LinearLayout
+import android.widget.ScrollView
+import android.widget.TextView
+import kotlinx.coroutines.Job
+import kotlinx.coroutines.MainScope
+import kotlinx.coroutines.launch
+
+/** Draws what [Chat] says, and tells it what was touched. */
+class ChatActivity : Activity() {
+    private val chat get() = (application as ExampleApp).chat
+    private val scope = MainScope()
+    private var drawing: Job? = null
+
+    private val prompt by lazy { view<EditText>(R.id.prompt) }
+    private val send by lazy { view<ImageButton>(R.id.send) }
+    private val messages by lazy { view<LinearLayout>(R.id.messages) }
+    private val scroll by lazy { view<ScrollView>(R.id.scroll) }
+
+    override fun onCreate(savedInstanceState: Bundle?) {
+        super.onCreate(savedInstanceState)
+        setContentView(R.layout.chat)
+        keepClearOfSystemBars(view(R.id.root))
+        send.setOnClickListener { if (chat.state.value.answering) chat.stop() else send() }
+        view<ImageButton>(R.id.new_chat).setOnClickListener { chat.restart() }
+        prompt.addTextChangedListener(object : TextWatcher {
+            override fun afterTextChanged(text: Editable) = drawSend(chat.state.value)
+
+            override fun beforeTextChanged(text: CharSequence, start: Int, count: Int, after: Int) = Unit
+
+            override fun onTextChanged(text: CharSequence, start: Int, before: Int, count: Int) = Unit
+        })
+    }
+
+    override fun onStart() {
+        super.onStart()
+        drawing = scope.launch { chat.state.collect(::draw) }
+    }
+
+    override fun onStop() {
+        drawing?.cancel()
+        if (!isChangingConfigurations) chat.stop() // nobody watches: save the battery
+        super.onStop()
+    }
+
+    private fun send() {
+        chat.send(prompt.text.toString().trim())
+        prompt.text.clear()
+    }
+
+    private fun draw(state: ChatState) {
+        view<TextView>(R.id.model).text = state.model?.id ?: getString(R.string.no_model)
+        view<View>(R.id.new_chat).isEnabled = state.messages.isNotEmpty()
+        val notice = view<TextView>(R.id.notice)
+        notice.visibility = if (state.messages.isEmpty()) View.VISIBLE else View.GONE
+        notice.text = state.problem ?: getString(if (state.model == null) R.string.loading else R.string.ready)
+        view<TextView>(R.id.status).text = status(state)
+        drawMessages(state.messages)
+        drawSend(state)
+    }
+
+    private fun status(state: ChatState): String {
+        val stats = state.stats
+        return when {
+            state.error != null -> state.error
+            state.answering -> getString(R.string.answering)
+            state.stopped -> getString(R.string.stopped)
+            stats == null -> ""
+            else -> getString(
+                R.string.stats,
+                stats.decodeTokensPerSecond ?: 0.0,
+                stats.timeToFirstToken.inWholeMilliseconds,
+            )
+        }
+    }
+
+    private fun drawMessages(all: List<Message>) {
+        val following = !scroll.canScrollVertically(1)
+        if (messages.childCount > all.size) messages.removeAllViews()
+        all.forEachIndexed { index, message ->
+            val bubble = messages.getChildAt(index) ?: addBubble(message)
+            (bubble as TextView).text = message.text.trim().ifEmpty { "…" }
+        }
+        if (following) scroll.post { scroll.scrollTo(0, messages.height) }
+    }
+
+    private fun addBubble(message: Message): View {
+        val layout = if (message.fromUser) R.layout.message_user else R.layout.message_model
+        return layoutInflater.inflate(layout, messages, false).also(messages::addView)
+    }
+
+    private fun drawSend(state: ChatState) {
+        send.setImageResource(if (state.answering) R.drawable.ic_stop else R.drawable.ic_send)
+        send.contentDescription = getString(if (state.answering) R.string.stop else R.string.send)
+        send.isEnabled = state.answering || (state.model != null && prompt.text.isNotBlank())
+        send.alpha = if (send.isEnabled) 1f else 0.4f
+    }
+
+    private fun <T : View> view(id: Int): T = checkNotNull(findViewById(id))
+
+    /** From API 35 on, a window reaches behind the system's bars and the keyboard. */
+    private fun keepClearOfSystemBars(root: View) = root.setOnApplyWindowInsetsListener { view, insets ->
+        if (Build.VERSION.SDK_INT >= Build.VERSION_CODES.R) {
+            val covered = WindowInsets.Type.systemBars() or WindowInsets.Type.displayCutout() or WindowInsets.Type.ime()
+            val bars = insets.getInsets(covered)
+            view.setPadding(bars.left, bars.top, bars.right, bars.bottom)
+        } else {
+            @Suppress("DEPRECATION")
+            view.setPadding(
+                insets.systemWindowInsetLeft,
+                insets.systemWindowInsetTop,
+                insets.systemWindowInsetRight,
+                insets.systemWindowInsetBottom,
+            )
+        }
+        insets
+    }
+}
