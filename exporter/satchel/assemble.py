@@ -8,7 +8,7 @@ from pathlib import Path
 from satchel import stages
 from satchel.backends import Backend
 from satchel.bundle import Verdict, write_manifest
-from satchel.hashing import file_sha256
+from satchel.hashing import content_bytes, content_sha256
 from satchel.lower.spec import ProgramSpec
 from satchel.quantize.plan import QuantPlan, TensorPlan
 from satchel.quantize.recipe import Recipe
@@ -51,12 +51,13 @@ def assemble(
     behaviour = _behaviour(backend, checkpoint, spec, assets, program, limits, workshop) if validate else None
 
     stages.write_text_assets(assets, folder)
-    stages.write_slots(folder / stages.SLOTS, program.name, weights.plan, skeleton.slots)
+    slots_in = backend.format.weights_file(program).relative_to(folder).as_posix()
+    stages.write_slots(folder / stages.SLOTS, slots_in, weights.plan, skeleton.slots)
     golden = build_golden(
         assets.tokenizer_json, assets.tokenizer, assets.program, behaviour.golden if behaviour else None
     )
     (folder / stages.GOLDEN).write_text(golden, encoding="utf-8")
-    report = _report(backend, checkpoint, weights, skeleton, program, all(equal.values()), behaviour, workshop)
+    report = _report(backend, checkpoint, spec, weights, skeleton, program, all(equal.values()), behaviour, workshop)
     verdict = Verdict(report.verdict, limits)
     manifest = stages.manifest_of(checkpoint, recipe, backend, spec, verdict)
     files = _files(program.name)
@@ -95,7 +96,7 @@ def _behaviour(
     program_of_prompts = assets.program if assets.program.kind != "raw" else None
     texts = evaluation_texts(assets.tokenizer, program_of_prompts, spec.context_length)
     key = {
-        "program": file_sha256(program),
+        "program": content_sha256(program),
         "source": checkpoint.source.sha256,
         "texts": {text.name: [int(i) for i in text.ids] for text in texts},
         "code": source_hash("validate", "runtimes"),
@@ -130,6 +131,7 @@ def _files(program: str) -> dict[str, str]:
 def _report(
     backend: Backend,
     checkpoint: Checkpoint,
+    spec: ProgramSpec,
     weights: StoredQuantizedCheckpoint,
     skeleton: Skeleton,
     program: Path,
@@ -138,14 +140,14 @@ def _report(
     workshop: Workshop,
 ) -> BackendReport:
     """All but the bundle's files, whose manifest states this report's verdict."""
-    size = program.stat().st_size
+    size = content_bytes(program)
     shapes = {name: checkpoint.tensors[name].shape for name in weights.plan.tensors}
-    predicted = backend.format.predict_bytes(weights.plan, shapes, checkpoint.config["num_hidden_layers"])
+    predicted = backend.format.predict_bytes(weights.plan, shapes, spec.config, spec.context_length)
     graph = float(skeleton.proof["max_abs"])
     return BackendReport(
         artifact=program.name,
         bytes=size,
-        sha256=file_sha256(program),
+        sha256=content_sha256(program),
         predicted_bytes=predicted,
         bits_per_weight=stages.bits_per_weight(size, shapes),
         graph_max_abs=graph,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from satchel.errors import BundleError
-from satchel.hashing import file_sha256
+from satchel.hashing import content_bytes, content_sha256
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -33,7 +33,10 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Artifact:
-    """One file of the bundle. `sha256` is lowercase hex."""
+    """One file of the bundle, or one folder (a .mlpackage): then `bytes` and `sha256` are of all its files.
+
+    `sha256` is lowercase hex; hashing.content_sha256 says what a folder's is.
+    """
 
     role: str  # "program" | "tokenizer_json" | "tokenizer" | "prompt" | "golden" | "slots" | ...
     file: str
@@ -295,11 +298,11 @@ def read_bundle(path: Path) -> Bundle:
     manifest = Manifest.from_json(data, str(manifest_file))
     for artifact in manifest.artifacts:
         found = path / artifact.file
-        if not found.is_file():
+        if not found.exists():
             raise BundleError(f"{found} is missing ({artifact.role} of the bundle). Build the bundle again.")
-        if found.stat().st_size != artifact.bytes:
+        if (size := content_bytes(found)) != artifact.bytes:
             raise BundleError(
-                f"{found} has {found.stat().st_size} bytes, the manifest says {artifact.bytes}: a truncated or "
+                f"{found} has {size} bytes, the manifest says {artifact.bytes}: a truncated or "
                 "replaced file. Build the bundle again."
             )
     return Bundle(path, manifest)
@@ -308,7 +311,7 @@ def read_bundle(path: Path) -> Bundle:
 def verify_bundle(bundle: Bundle) -> None:
     """Check every artifact's sha256. Raises BundleError naming the first file that differs."""
     for artifact in bundle.manifest.artifacts:
-        actual = file_sha256(bundle.path / artifact.file)
+        actual = content_sha256(bundle.path / artifact.file)
         if actual != artifact.sha256:
             raise BundleError(
                 f"{bundle.path / artifact.file} is damaged: its sha256 is {actual}, the manifest says "
@@ -330,7 +333,8 @@ def find_bundles(path: Path) -> list[Bundle]:
 def write_manifest(folder: Path, manifest: Manifest, files: Mapping[str, str]) -> Manifest:
     """Write manifest.json for `files` (role -> file name in `folder`), in that order; returns the complete manifest."""
     artifacts = tuple(
-        Artifact(role, name, (folder / name).stat().st_size, file_sha256(folder / name)) for role, name in files.items()
+        Artifact(role, name, content_bytes(folder / name), content_sha256(folder / name))
+        for role, name in files.items()
     )
     complete = Manifest(**{**vars(manifest), "artifacts": artifacts})
     (folder / MANIFEST).write_bytes(canonical_json(complete.to_json()))

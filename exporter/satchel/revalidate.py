@@ -11,6 +11,7 @@ from satchel.bundle import Bundle, find_bundles, verify_bundle
 from satchel.cache import Cache
 from satchel.console import Console
 from satchel.errors import NotBuiltYetError, UsageError
+from satchel.hashing import content_bytes
 from satchel.reference.prompt import PromptProgram
 from satchel.reference.tokenizer import Tokenizer
 from satchel.source.checkpoint import Checkpoint
@@ -122,8 +123,8 @@ def _prove(
         stage.note(f"{sum(len(text.ids) for text in texts)} tokens through {options.target}")
         behaviour = _TARGETS[options.target](backend, bundle, checkpoint, texts, limits, stage.progress, workshop)
     shapes = {name: checkpoint.tensors[name].shape for name in plan.tensors}
-    predicted = backend.format.predict_bytes(plan, shapes, checkpoint.config["num_hidden_layers"])
-    size = program.stat().st_size
+    predicted = backend.format.predict_bytes(plan, shapes, spec.config, spec.context_length)
+    size = content_bytes(program)
     return BackendReport(
         artifact=program.name,
         bytes=size,

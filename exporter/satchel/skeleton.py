@@ -6,6 +6,7 @@ and needs neither torch nor a converter. A backend's format module (satchel.form
 
 import gzip
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from satchel.errors import InternalError
 
 PROGRAM = "program.gz"
 TABLE = "skeleton.json"
+BESIDE = "beside"
 _CHUNK = 1 << 22
 
 
@@ -40,6 +42,7 @@ class Slot:
 class Skeleton:
     """A folder with the compressed program and its table.
 
+    beside: paths of what a program that is a folder has besides the file with the slots, kept as it is.
     regions: (offset, bytes) of the file where keys are written as text and must follow the weights.
     proof: the graph proof's figures, obtained when the skeleton was lowered, so that a second model reuses them.
     """
@@ -50,6 +53,7 @@ class Skeleton:
     regions: tuple[tuple[int, int], ...]
     size: int
     proof: Mapping[str, Any]
+    beside: tuple[str, ...] = ()
 
     def unpack(self, path: Path) -> None:
         """Writes the program with its zeroed slots to `path`."""
@@ -58,6 +62,12 @@ class Skeleton:
                 target.write(chunk)
         if path.stat().st_size != self.size:
             raise InternalError(f"{self.folder}: the skeleton unpacks to {path.stat().st_size} bytes, not {self.size}")
+
+    def copy_beside(self, program: Path) -> None:
+        """Writes the other files of a program that is the folder `program`."""
+        for name in self.beside:
+            (program / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.folder / BESIDE / name, program / name)
 
 
 def write_skeleton(
@@ -68,19 +78,27 @@ def write_skeleton(
     slots: Sequence[Slot],
     regions: Sequence[tuple[int, int]],
     proof: Mapping[str, Any],
+    beside: Mapping[str, bytes] | None = None,
 ) -> None:
-    """Zeroes the slots of `program` (in place) and writes program and table to `folder`."""
+    """Zeroes the slots of `program` (in place) and writes program and table to `folder`.
+
+    beside: path -> contents of the program's other files, if it is a folder.
+    """
     for slot in slots:
         program[slot.offset : slot.offset + slot.bytes] = bytes(slot.bytes)
     # mtime 0: the same program gives the same file.
     with (folder / PROGRAM).open("wb") as raw, gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as packed:
         packed.write(program)
+    for name, contents in (beside or {}).items():
+        (folder / BESIDE / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / BESIDE / name).write_bytes(contents)
     table = {
         "backend": backend,
         "size": len(program),
         "slots": [asdict(slot) for slot in slots],
         "regions": [list(region) for region in regions],
         "proof": dict(proof),
+        "beside": sorted(beside or ()),
     }
     (folder / TABLE).write_text(json.dumps(table, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
@@ -95,4 +113,5 @@ def read_skeleton(folder: Path) -> Skeleton:
         regions=tuple((start, size) for start, size in table["regions"]),
         size=table["size"],
         proof=table["proof"],
+        beside=tuple(table.get("beside", ())),  # a skeleton of an earlier version has none
     )

@@ -49,11 +49,11 @@ def _unpack_signed(data: bytes, shape: tuple[int, ...]) -> NDArray[Any]:
 
 
 def _pack_float16(values: NDArray[Any]) -> bytes:
-    """Scales of groups. Most bfloat16 are a float16 too; below 2^-17 some are rounded, but none to zero, which the
-    runtime refuses."""
+    """Scales. Most bfloat16 are a float16 too; below 2^-17 some are rounded, but none to zero, which runtimes
+    refuse."""
     largest = values.max(initial=0)
     if largest > np.finfo(np.float16).max:
-        raise BadWeightsError(f"A scale of {largest:.3g} is too large for a .tflite's float16. Use --recipe int8.")
+        raise BadWeightsError(f"A scale of {largest:.3g} is too large for this program's float16. Use --recipe int8.")
     return np.maximum(values.astype(np.float16), np.finfo(np.float16).smallest_subnormal).tobytes()
 
 
@@ -73,32 +73,62 @@ def _unpack_float32(data: bytes, shape: tuple[int, ...]) -> NDArray[Any]:
     return np.frombuffer(data, np.float32).reshape(shape)
 
 
-def _pack_plus_one(values: NDArray[Any]) -> bytes:
+def _pack_float16_times_32(values: NDArray[Any]) -> bytes:
+    return _pack_float16(values * np.float32(32))
+
+
+def _unpack_float16_times_32(data: bytes, shape: tuple[int, ...]) -> NDArray[Any]:
+    return _unpack_float16(data, shape) / np.float32(32)
+
+
+def _pack_float16_values(values: NDArray[Any]) -> bytes:
+    """Weights of a program that computes in float16."""
+    largest = np.abs(values).max(initial=0)
+    if largest > np.finfo(np.float16).max:
+        raise BadWeightsError(
+            f"A weight of {largest:.3g} is too large for float16, which this program computes in. Another backend can "
+            "hold it: --backend executorch."
+        )
+    return values.astype(np.float16).tobytes()
+
+
+def _plus_one(values: NDArray[Any]) -> NDArray[Any]:
     """Gemma's norms multiply by 1 + weight: the lowering folds the sum, so the file holds it."""
-    return (np.float32(1.0) + values).astype(np.float32).tobytes()
+    return (np.float32(1.0) + values).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Packing:
-    """pack: array -> bytes. unpack: bytes, shape -> what `pack` was given, None if that can't be had again.
+    """store: array -> bytes. load: bytes, shape -> what `store` was given. rounds: whether `store` may round.
 
-    rounds: whether `pack` may round. Reading back compares bytes in both of these cases.
+    derive: what the file holds instead of the array itself, so that the array can't be had again; None if it can.
     """
 
-    pack: Callable[[NDArray[Any]], bytes]
-    unpack: Callable[[bytes, tuple[int, ...]], NDArray[Any]] | None
+    store: Callable[[NDArray[Any]], bytes]
+    load: Callable[[bytes, tuple[int, ...]], NDArray[Any]]
     dtype: str
     rounds: bool = False
+    derive: Callable[[NDArray[Any]], NDArray[Any]] | None = None
+
+    def pack(self, array: NDArray[Any]) -> bytes:
+        return self.store(array if self.derive is None else self.derive(array))
+
+
+def _pack_float32(values: NDArray[Any]) -> bytes:
+    return values.astype(np.float32).tobytes()
 
 
 PACKINGS: Mapping[str, Packing] = {
     "int4": Packing(_pack_excess_8, _unpack_excess_8, "int4"),  # XNNPACK's serialized form: code + 8
-    "int4_signed": Packing(_pack_signed, _unpack_signed, "int4"),  # TFLite's: two's complement
+    "int4_signed": Packing(_pack_signed, _unpack_signed, "int4"),  # TFLite's and Core ML's: two's complement
     "int8": Packing(lambda codes: codes.tobytes(), lambda b, shape: np.frombuffer(b, np.int8).reshape(shape), "int8"),
     "float16": Packing(_pack_float16, _unpack_float16, "float16", rounds=True),
+    "float16_times_32": Packing(_pack_float16_times_32, _unpack_float16_times_32, "float16", rounds=True),
+    "float16_values": Packing(_pack_float16_values, _unpack_float16, "float16", rounds=True),
+    "float16_plus_one": Packing(_pack_float16_values, _unpack_float16, "float16", rounds=True, derive=_plus_one),
     "bfloat16": Packing(_pack_bfloat16, _unpack_bfloat16, "bfloat16"),
-    "float32": Packing(lambda values: values.astype(np.float32).tobytes(), _unpack_float32, "float32"),
-    "float32_plus_one": Packing(_pack_plus_one, None, "float32"),
+    "float32": Packing(_pack_float32, _unpack_float32, "float32"),
+    "float32_plus_one": Packing(_pack_float32, _unpack_float32, "float32", derive=_plus_one),
 }
 
 
@@ -140,13 +170,14 @@ def same_part(first: BinaryIO, one: Slot, second: BinaryIO, other: Slot) -> bool
     """True if two files hold the same numbers in these slots, or one holds what its packing makes of the other's."""
     here, there = _read(first, one), _read(second, other)
     packing, other_packing = PACKINGS[one.packing], PACKINGS[other.packing]
-    if packing.unpack is None or other_packing.unpack is None:
-        return here == there
-    array, other_array = packing.unpack(here, one.shape), other_packing.unpack(there, other.shape)
+    array, other_array = packing.load(here, one.shape), other_packing.load(there, other.shape)
+    if packing.derive is not other_packing.derive:
+        array = array if other_packing.derive is None else other_packing.derive(array)
+        other_array = other_array if packing.derive is None else packing.derive(other_array)
     return (
         array.tobytes() == other_array.tobytes()
-        or (other_packing.rounds and other_packing.pack(array) == there)
-        or (packing.rounds and packing.pack(other_array) == here)
+        or (other_packing.rounds and other_packing.store(array) == there)
+        or (packing.rounds and packing.store(other_array) == here)
     )
 
 
@@ -157,9 +188,9 @@ def _read(file: BinaryIO, slot: Slot) -> bytes:
 
 def _holds(file: BinaryIO, slot: Slot, array: NDArray[Any]) -> bool:
     data, packing = _read(file, slot), PACKINGS[slot.packing]
-    if packing.unpack is None or packing.rounds:
+    if packing.derive is not None or packing.rounds:
         return data == packing.pack(array)
-    found = packing.unpack(data, slot.shape)
+    found = packing.load(data, slot.shape)
     # Compared as bytes: equality of floats would call -0 and 0 equal and NaN different from itself.
     return found.dtype == array.dtype and found.tobytes() == array.tobytes()
 

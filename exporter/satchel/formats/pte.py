@@ -33,7 +33,9 @@ def parts(tensor: QuantizedTensor) -> Iterator[tuple[str, tuple[str, ...], NDArr
     return carried.parts(tensor, int4="int4", group_scale="bfloat16")
 
 
-def predict_bytes(plan: QuantPlan, shapes: Mapping[str, tuple[int, ...]], layers: int) -> int:
+def predict_bytes(
+    plan: QuantPlan, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any], context_length: int
+) -> int:
     """Size of the .pte before anything is built, from the plan alone.
 
     shapes: of every tensor of the plan. A tied table is stored twice, as embedding and as head. What surrounds the
@@ -44,7 +46,12 @@ def predict_bytes(plan: QuantPlan, shapes: Mapping[str, tuple[int, ...]], layers
         weights += part_bytes(plan[HEAD], shapes[EMBEDDING])
     inputs = {(shapes[name][1], entry.group) for name, entry in plan.tensors.items() if entry.offset}
     block_sums = sum(4 * (width // group) * width for width, group in inputs)
-    return weights + block_sums + 19_000 * layers + 14_000
+    return weights + block_sums + 19_000 * int(config["num_hidden_layers"]) + 14_000
+
+
+def weights_file(program: Path) -> Path:
+    """The file that slots lie in: the program itself."""
+    return program
 
 
 # --- the file -----------------------------------------------------------------------------------------------------

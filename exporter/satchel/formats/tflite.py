@@ -32,7 +32,9 @@ def parts(tensor: QuantizedTensor) -> Iterator[tuple[str, tuple[str, ...], NDArr
     return carried.parts(tensor, int4="int4_signed", group_scale="float16")
 
 
-def predict_bytes(plan: QuantPlan, shapes: Mapping[str, tuple[int, ...]], layers: int) -> int:
+def predict_bytes(
+    plan: QuantPlan, shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any], context_length: int
+) -> int:
     """Size of the .tflite before anything is built, from the plan alone.
 
     shapes: of every tensor of the plan. A tied table is stored once. Rows with scales need zero points, which tables
@@ -41,7 +43,12 @@ def predict_bytes(plan: QuantPlan, shapes: Mapping[str, tuple[int, ...]], layers
     """
     weights = sum(part_bytes(plan[name], shape) for name, shape in shapes.items())
     rows = {shapes[name][0] for name, entry in plan.tensors.items() if entry.scheme == "int8" or entry.offset}
-    return weights + 8 * sum(rows) + 23_000 * layers + 20_000
+    return weights + 8 * sum(rows) + 23_000 * int(config["num_hidden_layers"]) + 20_000
+
+
+def weights_file(program: Path) -> Path:
+    """The file that slots lie in: the program itself."""
+    return program
 
 
 # --- the file -----------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ they play no part here; `behaviour` measures them.
 """
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -57,15 +57,19 @@ class GraphProof:
         return {**asdict(self), "max_abs": self.max_abs, "tolerance": TOLERANCE}
 
 
+Program = bytes | bytearray | Mapping[str, bytes]
+
+
 @dataclass(frozen=True)
 class Subject:
     """What is proven: a backend's lowering and runtime.
 
-    lower: spec and weights -> the program's bytes, in the quantized decomposition with everything in float32.
+    lower: spec and weights -> the program's bytes, in the quantized decomposition with everything in float32; of a
+    program that is a folder, the bytes of each file by its path.
     open_engine: path, threads -> Engine.
     """
 
-    lower: Callable[[ProgramSpec, QuantizedCheckpoint], bytes | bytearray]
+    lower: Callable[[ProgramSpec, QuantizedCheckpoint], Program]
     open_engine: Callable[[Path, int | None], Engine]
 
 
@@ -112,7 +116,7 @@ def _compare(
     worst = 0.0
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "program"
-        path.write_bytes(program)
+        _write(path, program)
         engine = subject.open_engine(path, None)
         position = 0
         while position < len(ids):
@@ -124,3 +128,12 @@ def _compare(
             worst = max(worst, float(np.abs(logits - expected[position - 1]).max()))
         engine.close()
     return worst, float(np.abs(expected).max())
+
+
+def _write(path: Path, program: Program) -> None:
+    if isinstance(program, bytes | bytearray):
+        path.write_bytes(program)
+        return
+    for name, contents in program.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(contents)

@@ -1,11 +1,13 @@
 """One set of codes for all backends: every part of every tensor, unpacked from each program, is the same."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO
 
 from satchel import stages
 from satchel.bundle import Bundle
-from satchel.formats.packing import same_part
+from satchel.formats.packing import PACKINGS, same_part
 from satchel.quantize.plan import QuantPlan
 from satchel.skeleton import Slot
 from satchel.validate.report import SameCodes
@@ -29,16 +31,24 @@ def compare(bundles: Sequence[Bundle]) -> SameCodes | None:
     keys = sorted(set().union(*located))
     different: dict[str, None] = {}
     with ExitStack() as stack:
-        files = [stack.enter_context(bundle.file("program").open("rb")) for bundle, _, _ in fitting]
+        files = [stack.enter_context(_weights_file(bundle).open("rb")) for bundle, _, _ in fitting]
         for key in keys:
-            same = all(
-                key in located[0] and key in table and same_part(files[0], located[0][key], file, table[key])
-                for file, table in zip(files[1:], located[1:], strict=True)
-            )
-            if not same:
+            if not _same(key, list(zip(files, located, strict=True))):
                 different[key[0]] = None
     names = tuple(bundle.manifest.backend for bundle, _, _ in fitting)
     return SameCodes(names, len({tensor for tensor, _ in keys}), tuple(different))
+
+
+def _same(key: tuple[str, str], programs: Sequence[tuple[BinaryIO, Mapping[tuple[str, str], Slot]]]) -> bool:
+    """Every program has the part, and the same numbers in it as one that does not round them, if there is one."""
+    if not all(key in table for _, table in programs):
+        return False
+    first, table = min(programs, key=lambda program: PACKINGS[program[1][key].packing].rounds)
+    return all(same_part(first, table[key], file, other[key]) for file, other in programs)
+
+
+def _weights_file(bundle: Bundle) -> Path:
+    return stages.backend_of(bundle).format.weights_file(bundle.file("program"))
 
 
 def _located(plan: QuantPlan, slots: Sequence[Slot]) -> Iterator[tuple[tuple[str, str], Slot]]:
