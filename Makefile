@@ -3,6 +3,7 @@
 # make test             the fast and the real tier, and the Kotlin tests
 # make check            formatting, lint, types, import rules, documents
 # make verify           the long proofs
+# make bench            speed, memory and fidelity beside LiteRT-LM and llama.cpp, of what `make android` built
 # make docs             rewrite the generated documents
 # make venv             only the environment, with what building and validating need
 # make clean            remove what was built here (not the environment, not the cache)
@@ -10,6 +11,7 @@
 MODEL ?= smollm2-135m-instruct
 OUT ?= build
 VENV := .venv
+BENCH := .venv-bench
 PY := $(VENV)/bin/python
 SATCHEL := $(VENV)/bin/satchel
 
@@ -20,7 +22,7 @@ MVN = JAVA_HOME="$$($(PY) scripts/java_home.py)" mvn --batch-mode --no-transfer-
 # Every lock is complete, so nothing is left to resolve. Byte code is written when a module is first imported.
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --no-build-isolation
 
-.PHONY: android example-android test test-python test-kotlin check docs verify venv clean
+.PHONY: android example-android test test-python test-kotlin check bench docs verify venv clean
 .DELETE_ON_ERROR:
 
 android: | need-maven $(VENV)/.product
@@ -50,6 +52,9 @@ check: | need-maven $(VENV)/.dev
 	$(PY) scripts/cli_docs.py --check
 	@echo "ktlint"; $(MVN) --file scripts/ktlint.xml validate > $(VENV)/ktlint.txt || { cat $(VENV)/ktlint.txt; exit 1; }
 
+bench: | need-cxx need-node $(VENV)/.product $(BENCH)/.llama $(BENCH)/.packages
+	$(PY) bench/compare.py --model $(MODEL) --build $(OUT) --environment $(BENCH)
+
 docs: | $(VENV)/.dev
 	$(PY) scripts/cli_docs.py
 
@@ -61,12 +66,15 @@ clean:
 
 # --- programs that pip can't install: named with the command that installs them, before anything slow ---
 
-.PHONY: need-python need-maven need-cxx need-aapt2 need-apksigner need-keytool
+.PHONY: need-python need-maven need-cxx need-aapt2 need-apksigner need-keytool need-node
 need-python:
 	@test -n "$(PYTHON)" || { echo "Satchel needs Python 3.11, 3.12 or 3.13; name one: make PYTHON=/path/to/python3.12"; exit 5; }
 
 need-maven need-cxx need-aapt2 need-apksigner need-keytool: need-%: need-python
 	@$(PYTHON) scripts/need.py $*
+
+need-node:
+	@command -v npm > /dev/null || { echo "make bench needs Node 20 or newer with npm: sudo apt-get install npm"; exit 5; }
 
 # --- the environment; each stamp is older than the lock it was installed from, or installed again ---
 
@@ -90,4 +98,27 @@ $(VENV)/.product: requirements/executorch.txt requirements/litert.txt requiremen
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.product
 	$(INSTALL) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# --- the environment of the comparison, which the product never sees ---
+
+BENCH_INSTALL := $(subst $(PY),$(BENCH)/bin/python,$(INSTALL))
+# llama.cpp for this very processor. GCC before 13 drops most of what is stored into an AMX tile configuration, which
+# then faults (its _tile_loadconfig names 8 of the 64 bytes that it reads); without these two passes it stays.
+# pip does not see the options in a wheel that it kept, so it keeps none.
+LLAMA_CMAKE := -DGGML_NATIVE=ON -DLLAVA_BUILD=OFF "-DCMAKE_CXX_FLAGS=-fno-tree-dse -fno-dse"
+
+$(BENCH)/.python: requirements/bench.txt | need-python
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH_INSTALL) --require-hashes -r requirements/bench.txt
+	@touch $@
+
+$(BENCH)/.llama: requirements/bench-llama.txt $(BENCH)/.python | need-cxx
+	PATH="$(abspath $(BENCH))/bin:$$PATH" CMAKE_ARGS='$(LLAMA_CMAKE)' \
+		$(BENCH_INSTALL) --no-cache-dir --require-hashes -r requirements/bench-llama.txt
+	@touch $@
+
+$(BENCH)/.packages: bench/node/package.json bench/node/package-lock.json $(BENCH)/.python | need-node
+	cp bench/node/package.json bench/node/package-lock.json $(BENCH)
+	npm ci --prefix $(BENCH) --omit=optional --ignore-scripts --no-audit --no-fund
 	@touch $@

@@ -79,7 +79,7 @@ def main() -> None:
         everything = Path(folder) / "everything.txt"
         known = Path(folder) / "known.txt"
         known.write_text("".join(path.read_text() for path in sorted(REQUIREMENTS.glob("*.txt"))))
-        sources = ["pyproject.toml", "requirements/build.in"]
+        sources = ["pyproject.toml", "requirements/build.in", "requirements/bench.in", "requirements/bench-llama.in"]
         everything.write_text(compile_set(sources, [*BACKENDS, "jdk", "dev"], [], upgrade, known))
 
         def locked(sources: list[str], extras: list[str]) -> dict[str, str]:
@@ -94,6 +94,10 @@ def main() -> None:
         write("build", locked(["requirements/build.in"], []))
         write("base", base)
         write("torch", locked(["requirements/torch.in"], []))
+        bench = locked(["requirements/bench.in"], [])
+        write("bench", bench)
+        llama = locked(["requirements/bench-llama.in"], [])
+        write("bench-llama", {name: text for name, text in llama.items() if name not in bench})
         for extra, packages in heavy.items():
             write(extra, {name: text for name, text in packages.items() if not WITH_TORCH.match(name)})
         for extra, packages in beyond_base.items():

@@ -44,7 +44,7 @@ class HostEngine:
 def build_host_engine(cache: Cache, tools: Tools, templates: Path | None = None) -> HostEngine:
     """Compile the JVM classes and the native library below them, or find both in the cache."""
     templates = templates or templates_root()
-    return HostEngine(compile_sdk(cache, tools, templates).host_class_path, _build_native(cache, tools, templates))
+    return HostEngine(compile_sdk(cache, tools, templates).host_class_path, build_native(cache, tools, templates))
 
 
 def open_jvm_engine(bundle: Path, cache: Cache, tools: Tools, threads: int = 1) -> "JvmEngine":
@@ -184,7 +184,9 @@ def native_commands(tools: Tools, source: Path, build: Path) -> list[list[str]]:
     ]
 
 
-def _build_native(cache: Cache, tools: Tools, templates: Path) -> Path:
+def build_native(cache: Cache, tools: Tools, templates: Path | None = None) -> Path:
+    """The folder of the shared libraries, compiled or found in the cache."""
+    templates = templates or templates_root()
     native = read_index(templates).native
     executorch_cmake()  # named as missing before anything else is
     key = {

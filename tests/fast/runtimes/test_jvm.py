@@ -137,7 +137,7 @@ def test_the_native_library_is_built_once(tmp_path: Path, native_templates: Path
     (tmp_path / "jdk" / "include").mkdir(parents=True)
     (tmp_path / "jdk" / "include" / "jni.h").write_text("")
     tools, cache = FakeTools(tmp_path / "jdk"), Cache(tmp_path / "cache")
-    lib = jvm._build_native(cache, tools, native_templates)
+    lib = jvm.build_native(cache, tools, native_templates)
     assert [file.name for file in lib.iterdir()] == ["libhost.so"]
     configure, build = tools.commands
     source, binary = configure[4], configure[6]
@@ -156,10 +156,10 @@ def test_the_native_library_is_built_once(tmp_path: Path, native_templates: Path
         f"-DJAVA_HOME={tmp_path / 'jdk'}",
     ]
     assert build == ["/bin/cmake", "--build", binary]
-    assert jvm._build_native(cache, tools, native_templates) == lib
+    assert jvm.build_native(cache, tools, native_templates) == lib
     assert len(tools.commands) == 2
 
 
 def test_a_java_without_headers_is_named(tmp_path: Path, native_templates: Path) -> None:
     with pytest.raises(ToolMissingError, match=r"JDK with C headers.*default-jdk-headless|openjdk|java-devel"):
-        jvm._build_native(Cache(tmp_path / "cache"), FakeTools(tmp_path / "jre"), native_templates)
+        jvm.build_native(Cache(tmp_path / "cache"), FakeTools(tmp_path / "jre"), native_templates)
