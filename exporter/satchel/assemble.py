@@ -18,9 +18,20 @@ from satchel.skeleton import Skeleton, Slot
 from satchel.source.checkpoint import Checkpoint
 from satchel.stages import TextAssets, Workshop
 from satchel.validate import prove
+from satchel.validate.behaviour import Text
 from satchel.validate.report import BackendReport, FileRecord, TensorRecord
-from satchel.validate.texts import evaluation_texts
-from satchel.versions import source_hash
+from satchel.validate.texts import evaluation_texts, excerpts
+from satchel.versions import installed, source_hash
+
+# What a measurement depends on. How it is shown is not in it: a new page measures nothing again.
+_MEASURING_CODE = (
+    "runtimes",
+    "validate/behaviour.py",
+    "validate/figures.py",
+    "validate/prove.py",
+    "validate/reference.py",
+    "validate/speed.py",
+)
 
 
 def assemble(
@@ -57,7 +68,7 @@ def assemble(
         assets.tokenizer_json, assets.tokenizer, assets.program, behaviour.golden if behaviour else None
     )
     (folder / stages.GOLDEN).write_text(golden, encoding="utf-8")
-    report = _report(backend, checkpoint, spec, weights, skeleton, program, all(equal.values()), behaviour, workshop)
+    report = _report(backend, checkpoint, spec, weights, skeleton, program, equal, behaviour, workshop)
     verdict = Verdict(report.verdict, limits)
     manifest = stages.manifest_of(checkpoint, recipe, backend, spec, verdict)
     files = _files(program.name)
@@ -99,21 +110,26 @@ def _behaviour(
         "program": content_sha256(program),
         "source": checkpoint.source.sha256,
         "texts": {text.name: [int(i) for i in text.ids] for text in texts},
-        "code": source_hash("validate", "runtimes"),
+        "code": source_hash(*_MEASURING_CODE),
         "limits": dict(limits),  # golden.json's tolerance depends on them
     }
     with workshop.console.stage("Validate") as stage:
         folder = workshop.cache.find("behaviour", key)
         if folder is not None:
             stage.reused()
-            return prove.read_behaviour(folder, limits)
+            return _in_words(prove.read_behaviour(folder, limits), texts, assets)
         stage.note(f"{sum(len(text.ids) for text in texts)} tokens against the float model")
         behaviour = prove.behaviour_on_host(backend.runtime(), checkpoint, program, texts, limits, stage.progress)
         figures = behaviour.figures
         if math.isfinite(figures.kl_mean):  # a program without numbers fails its gate; there is nothing to keep
             workshop.cache.get_or_build("behaviour", key, lambda attempt: prove.write_behaviour(behaviour, attempt))
         stage.note(f"KL {figures.kl_mean:.4f}, top-1 {figures.top1:.3f} over {figures.tokens} positions")
-        return behaviour
+        return _in_words(behaviour, texts, assets)
+
+
+def _in_words(behaviour: prove.Behaviour, texts: Sequence[Text], assets: TextAssets) -> prove.Behaviour:
+    worst = excerpts(behaviour.worst, texts, assets.tokenizer)
+    return replace(behaviour, figures=replace(behaviour.figures, worst=worst))
 
 
 def _files(program: str) -> dict[str, str]:
@@ -135,7 +151,7 @@ def _report(
     weights: StoredQuantizedCheckpoint,
     skeleton: Skeleton,
     program: Path,
-    weights_equal: bool,
+    equal: Mapping[str, bool],
     behaviour: prove.Behaviour | None,
     workshop: Workshop,
 ) -> BackendReport:
@@ -143,19 +159,18 @@ def _report(
     size = content_bytes(program)
     shapes = {name: checkpoint.tensors[name].shape for name in weights.plan.tensors}
     predicted = backend.format.predict_bytes(weights.plan, shapes, spec.config, spec.context_length)
-    graph = float(skeleton.proof["max_abs"])
     return BackendReport(
         artifact=program.name,
         bytes=size,
         sha256=content_sha256(program),
         predicted_bytes=predicted,
         bits_per_weight=stages.bits_per_weight(size, shapes),
-        graph_max_abs=graph,
-        weights_equal=weights_equal,
+        graph=skeleton.proof,
+        weights=equal,
         figures=behaviour.figures if behaviour else None,
-        gates=prove.structural_gates(graph, size, predicted),
+        gates=prove.structural_gates(float(skeleton.proof["max_abs"]), size, predicted),
         tensors=tuple(_tensors(checkpoint, weights, skeleton.slots)),
-        tools=workshop.tools.versions(),
+        tools={**installed(), **workshop.tools.versions()},
     )
 
 

@@ -53,6 +53,20 @@ class BuildOptions:
     namespace: str = "dev.satchel"
     model_version: str = __version__
 
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The arguments that build the same again, wherever the results go."""
+        backends = [argument for name in self.backends for argument in ("--backend", name)]
+        context = [] if self.context is None else ["--context", str(self.context)]
+        given = {"--group": self.group, "--namespace": self.namespace, "--model-version": self.model_version}
+        usual = {"--group": "dev.satchel", "--namespace": "dev.satchel", "--model-version": __version__}
+        names = [argument for name, value in given.items() if value != usual[name] for argument in (name, value)]
+        flags = [
+            *([] if self.validate else ["--no-validate"]),
+            *([] if self.companions else ["--no-litertlm"]),
+        ]
+        return ("satchel", "build", self.model, *backends, "--recipe", self.recipe, *context, *names, *flags)
+
 
 @dataclass(frozen=True)
 class BuildResult:
@@ -112,7 +126,7 @@ def build(options: BuildOptions, console: Console) -> BuildResult:
         home = options.out / REJECTED if failure else options.out
         for name in parts:
             _publish(work / name, home / "bundle" / name)
-    report = _report(parts, same, checkpoint, recipe, libraries, home)
+    report = _report(options, parts, same, checkpoint, recipe, libraries, home)
     page = write_report(home, report)
     return BuildResult(_rows(parts, libraries), report, page, failure, _gradle(options.out, libraries))
 
@@ -164,6 +178,7 @@ def _failure(parts: Mapping[str, BackendReport], same: SameCodes | None, recipe:
 
 
 def _report(
+    options: BuildOptions,
     parts: Mapping[str, BackendReport],
     same: SameCodes | None,
     checkpoint: Checkpoint,
@@ -175,7 +190,7 @@ def _report(
     report = read_report(home, header)
     records = [FileRecord("library", str(one.coordinate), one.bytes, one.sha256) for one in libraries]
     for backend, part in parts.items():
-        report = merged(report, backend, part, records)
+        report = merged(report, backend, replace(part, command=options.command), records)
     return with_same_codes(report, same)
 
 

@@ -1,7 +1,7 @@
 """validate(): the proofs again, of bundles as they lie on disk, on any text and through any runtime here."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ from satchel.validate.report import (
     with_same_codes,
     write_report,
 )
-from satchel.validate.texts import evaluation_texts, user_texts
+from satchel.validate.texts import evaluation_texts, excerpts, user_texts
+from satchel.versions import installed
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def _prove(
         equal = backend.format.read_back(program, slots, weights)
         stage.note(f"{sum(equal.values())} of {len(equal)} tensors equal")
     spec = stages.program_spec(checkpoint, plan, manifest.context_length, manifest.prefill_chunk)
-    graph = float(stages.skeleton(backend, spec, workshop).proof["max_abs"])
+    graph = stages.skeleton(backend, spec, workshop).proof
     tokenizer = Tokenizer.from_bytes(bundle.file("tokenizer").read_bytes())
     prompts = PromptProgram.from_json(bundle.file("prompt").read_text(encoding="utf-8"))
     if options.texts:
@@ -131,13 +132,13 @@ def _prove(
         sha256=manifest.artifact("program").sha256,
         predicted_bytes=predicted,
         bits_per_weight=stages.bits_per_weight(size, shapes),
-        graph_max_abs=graph,
-        weights_equal=all(equal.values()),
+        graph=graph,
+        weights=equal,
         target=options.target,
-        figures=behaviour.figures,
-        gates=prove.structural_gates(graph, size, predicted),
+        figures=replace(behaviour.figures, worst=excerpts(behaviour.worst, texts, tokenizer)),
+        gates=prove.structural_gates(float(graph["max_abs"]), size, predicted),
         files=tuple(FileRecord(file.role, file.file, file.bytes, file.sha256) for file in manifest.artifacts),
-        tools={**manifest.tools, **workshop.tools.versions()},
+        tools={**manifest.tools, **installed(), **workshop.tools.versions()},
     )
 
 

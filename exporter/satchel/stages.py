@@ -272,7 +272,7 @@ def _discard(_: object) -> None:
 def report_header(checkpoint: Checkpoint, recipe: str, context_length: int) -> ReportHeader:
     source = checkpoint.source
     named = " ".join(filter(None, (source.kind, source.reference, source.revision)))
-    return ReportHeader(checkpoint.model_id, recipe, named, source.license, context_length)
+    return ReportHeader(checkpoint.model_id, recipe, named, source.sha256, source.license, context_length)
 
 
 def failed_proofs(part: BackendReport) -> list[str]:

@@ -1,6 +1,7 @@
 """The versions that results depend on: Satchel's own, and those of the tools a program was lowered with."""
 
 import hashlib
+import platform
 import tomllib
 from collections.abc import Mapping
 from functools import cache
@@ -28,6 +29,12 @@ def require_pinned(backend: str) -> None:
                 f"Lowering and running for {backend} needs {package} {wanted}, and {found} is installed. "
                 "Install the locked requirements: make venv"
             )
+
+
+def installed() -> dict[str, str]:
+    """Name -> version of what every build runs on, whatever the backend. For the report."""
+    packages = {name: metadata.version(name) for name in ("numpy", "tokenizers")}
+    return {"python": platform.python_version(), **packages}
 
 
 @cache

@@ -37,7 +37,7 @@ from satchel.stages import TextAssets, Workshop
 from satchel.tools import Tools
 from satchel.validate import prove
 from satchel.validate.behaviour import Text
-from satchel.validate.report import Figures
+from satchel.validate.figures import Figures
 from tiny_model import TINY_CONFIG, random_weights, write_directory
 
 SHAPES = {name: array.shape for name, array in random_weights(TINY_CONFIG).items()}

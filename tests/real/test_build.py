@@ -82,6 +82,12 @@ def test_a_build_passes_and_reports_every_figure(place: Workplace) -> None:
     assert {"graph_max_abs", "kl_mean", "top1", "size_off_prediction"} <= part["gates"].keys()
     assert all(gate["passed"] for gate in part["gates"].values())
     assert part["targets"]["host"]["kl_mean"] == part["kl_mean"]
+    assert sum(part["histogram"]["counts"]) == part["tokens"]
+    worst = [one["kl"] for one in part["worst"]]
+    assert len(worst) == 10
+    assert worst == sorted(worst, reverse=True)
+    assert worst[0] >= part["kl_p99"]
+    assert all(one["original"][0]["probability"] <= 1 and one["before"] for one in part["worst"])
     assert {"passed", "backends"} <= place.report.keys()
     assert json.loads((place.out / "report.json").read_text()) == place.report
     assert "<html" in (place.out / "report.html").read_text()

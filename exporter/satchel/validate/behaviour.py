@@ -4,13 +4,16 @@ Teacher forcing: both models read the same text and predict every next token. in
 chaotic, so nothing here compares them one by one; KL divergence, top-1 agreement and perplexity are means over text.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from satchel.runtimes.engine import Engine
+
+WORST = 10  # positions that are kept to be looked at
+_WORDS = 3  # next tokens kept of each model there
 
 
 @dataclass(frozen=True)
@@ -22,14 +25,33 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Position:
+    """One place where the program was far from the reference.
+
+    text: its name. index: of the last token read. in_chunk: that token ended a prefill chunk, else it was read by
+    itself. kl: nats. original, packaged: (id, probability) of the likeliest next tokens, the reference's and the
+    program's.
+    """
+
+    text: str
+    index: int
+    in_chunk: bool
+    kl: float
+    original: tuple[tuple[int, float], ...]
+    packaged: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
 class Fidelity:
     """Per position: KL(reference || program) in nats, top-1 agreement, and both models' negative log-likelihood of the
-    token that follows (one position fewer: the last token has no successor)."""
+    token that follows (one position fewer: the last token has no successor). worst: the positions of the largest KL,
+    largest first."""
 
     kl: NDArray[np.float64]
     agree: NDArray[np.bool_]
     reference_nll: NDArray[np.float64]
     program_nll: NDArray[np.float64]
+    worst: tuple[Position, ...] = ()
 
     @property
     def kl_mean(self) -> float:
@@ -63,20 +85,18 @@ def measure(
     total, done = sum(len(text.ids) for text in texts), 0
     results: dict[str, Fidelity] = {}
     for text in texts:
-        expected = _log_probabilities(reference(text.ids))
-        rows = [_Row.of(expected, text.ids, 0, engine.forward(text.ids[:1], 0))]
+        comparison = _Comparison(text, _log_probabilities(reference(text.ids)))
+        comparison.add(0, engine.forward(text.ids[:1], 0))
         for position in range(1, len(text.ids)):
-            rows.append(
-                _Row.of(expected, text.ids, position, engine.forward(text.ids[position : position + 1], position))
-            )
+            comparison.add(position, engine.forward(text.ids[position : position + 1], position))
             if position % 32 == 0:
                 progress(done + position, total)
         for start in range(0, len(text.ids), engine.prefill_chunk):
             chunk = text.ids[start : start + engine.prefill_chunk]
-            rows.append(_Row.of(expected, text.ids, start + len(chunk) - 1, engine.forward(chunk, start)))
+            comparison.add(start + len(chunk) - 1, engine.forward(chunk, start), in_chunk=True)
         done += len(text.ids)
         progress(done, total)
-        results[text.name] = _fidelity(rows)
+        results[text.name] = comparison.fidelity()
     return results
 
 
@@ -88,36 +108,50 @@ def pooled(results: Mapping[str, Fidelity]) -> Fidelity:
         agree=np.concatenate([part.agree for part in parts]),
         reference_nll=np.concatenate([part.reference_nll for part in parts]),
         program_nll=np.concatenate([part.program_nll for part in parts]),
+        worst=_worst(position for part in parts for position in part.worst),
     )
 
 
-@dataclass(frozen=True)
-class _Row:
-    kl: float
-    agrees: bool
-    nll: tuple[float, float] | None
+class _Comparison:
+    """One text's positions so far. Of the distributions themselves nothing is kept but the worst ones' peaks."""
 
-    @classmethod
-    def of(
-        cls, expected: NDArray[np.float64], ids: NDArray[np.int64], position: int, logits: NDArray[np.float32]
-    ) -> "_Row":
-        theirs, ours = expected[position], _log_probabilities(logits)
-        kl = float(np.sum(np.exp(theirs) * (theirs - ours)))
-        nll = None
-        if position + 1 < len(ids):
-            following = ids[position + 1]
-            nll = (-float(theirs[following]), -float(ours[following]))
-        return cls(kl, bool(theirs.argmax() == ours.argmax()), nll)
+    def __init__(self, text: Text, expected: NDArray[np.float64]) -> None:
+        """expected: the reference's log-probabilities [n, vocab]."""
+        self._text, self._expected = text, expected
+        self._kl: list[float] = []
+        self._agree: list[bool] = []
+        self._nll: list[tuple[float, float]] = []
+        self._worst: tuple[Position, ...] = ()
+
+    def add(self, index: int, logits: NDArray[np.float32], in_chunk: bool = False) -> None:
+        """The program's logits [vocab] after token `index`."""
+        original, packaged = self._expected[index], _log_probabilities(logits)
+        kl = float(np.sum(np.exp(original) * (original - packaged)))
+        self._kl.append(kl)
+        self._agree.append(bool(original.argmax() == packaged.argmax()))
+        if index + 1 < len(self._text.ids):
+            following = self._text.ids[index + 1]
+            self._nll.append((-float(original[following]), -float(packaged[following])))
+        if kl > (self._worst[-1].kl if len(self._worst) == WORST else -np.inf):
+            found = Position(self._text.name, index, in_chunk, kl, _likeliest(original), _likeliest(packaged))
+            self._worst = _worst((*self._worst, found))
+
+    def fidelity(self) -> Fidelity:
+        pairs = np.array(self._nll, np.float64).reshape(-1, 2)
+        return Fidelity(np.array(self._kl), np.array(self._agree), pairs[:, 0], pairs[:, 1], self._worst)
 
 
-def _fidelity(rows: Sequence[_Row]) -> Fidelity:
-    pairs = np.array([row.nll for row in rows if row.nll is not None], np.float64).reshape(-1, 2)
-    return Fidelity(
-        kl=np.array([row.kl for row in rows]),
-        agree=np.array([row.agrees for row in rows]),
-        reference_nll=pairs[:, 0],
-        program_nll=pairs[:, 1],
-    )
+def _worst(positions: Iterable[Position]) -> tuple[Position, ...]:
+    """The ten of the largest KL; a place that was read in both ways counts once."""
+    found: dict[tuple[str, int], Position] = {}
+    for position in sorted(positions, key=lambda one: -one.kl):
+        found.setdefault((position.text, position.index), position)
+    return tuple(found.values())[:WORST]
+
+
+def _likeliest(log_probabilities: NDArray[np.float64]) -> tuple[tuple[int, float], ...]:
+    order = np.argsort(-log_probabilities, kind="stable")[:_WORDS]
+    return tuple((int(token), float(np.exp(log_probabilities[token]))) for token in order)
 
 
 def _log_probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -13,9 +13,9 @@ from satchel.bundle import canonical_json
 from satchel.reference.golden import TeacherForced
 from satchel.runtimes.engine import Engine
 from satchel.source.checkpoint import EMBEDDING, HEAD, Checkpoint
-from satchel.validate.behaviour import Fidelity, Text, measure, pooled
-from satchel.validate.report import Figures, Gate, TextFigures
-from satchel.validate.speed import measure_speed
+from satchel.validate.behaviour import Fidelity, Position, Text, measure, pooled
+from satchel.validate.figures import Figures, Gate, Histogram, TextFigures, worst_share
+from satchel.validate.speed import machine, measure_speed
 
 GRAPH_TOLERANCE = 1e-4
 SIZE_TOLERANCE = 0.03
@@ -26,10 +26,14 @@ _GOLDEN_TOKENS = 64
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What one target measured, and the reference's own words for golden.json."""
+    """What one target measured, the reference's own words for golden.json, and the worst positions as ids.
+
+    `figures.worst` is empty: whoever has the tokenizer puts the positions into words.
+    """
 
     figures: Figures
     golden: TeacherForced
+    worst: tuple[Position, ...] = ()
 
 
 def has_reference() -> bool:
@@ -87,6 +91,9 @@ def prove_behaviour(
         prefill_tps=speed.prefill_tps,
         decode_tps=speed.decode_tps,
         peak_rss_mb=speed.memory_mb,
+        worst_share=worst_share(everything.kl),
+        machine=machine(),
+        histogram=Histogram.of(everything.kl),
         texts=tuple(_text_figures(name, fidelity) for name, fidelity in results.items()),
         gates=behaviour_gates(everything.kl_mean, everything.top1, limits),
     )
@@ -94,7 +101,7 @@ def prove_behaviour(
     log_probabilities = _log_probabilities(reference.logits(ids), ids)
     # Means over positions may differ by a little more than the divergence that the gate allows.
     tolerance = round(max(0.01, 3 * limits.get("kl_mean", 0.0)), 4)
-    return Behaviour(figures, TeacherForced([int(i) for i in ids], log_probabilities, tolerance))
+    return Behaviour(figures, TeacherForced([int(i) for i in ids], log_probabilities, tolerance), everything.worst)
 
 
 def behaviour_gates(kl_mean: float, top1: float, limits: Mapping[str, float]) -> dict[str, Gate]:
@@ -114,7 +121,8 @@ def write_behaviour(behaviour: Behaviour, folder: Path) -> None:
         "tolerance": behaviour.golden.tolerance,
     }
     figures = asdict(replace(behaviour.figures, gates={}))
-    (folder / "behaviour.json").write_bytes(canonical_json({"figures": figures, "golden": golden}))
+    worst = [asdict(position) for position in behaviour.worst]
+    (folder / "behaviour.json").write_bytes(canonical_json({"figures": figures, "golden": golden, "worst": worst}))
 
 
 def read_behaviour(folder: Path, limits: Mapping[str, float]) -> Behaviour:
@@ -122,9 +130,16 @@ def read_behaviour(folder: Path, limits: Mapping[str, float]) -> Behaviour:
     data: dict[str, Any] = json.loads((folder / "behaviour.json").read_text(encoding="utf-8"))
     figures, golden = data["figures"], data["golden"]
     figures["texts"] = tuple(TextFigures(**text) for text in figures["texts"])
+    figures["worst"] = ()
+    figures["histogram"] = Histogram(**{name: tuple(values) for name, values in figures["histogram"].items()})
     figures["gates"] = behaviour_gates(figures["kl_mean"], figures["top1"], limits)
     forced = TeacherForced(golden["ids"], np.array(golden["log_probabilities"]), golden["tolerance"])
-    return Behaviour(Figures(**figures), forced)
+    return Behaviour(Figures(**figures), forced, tuple(_position(one) for one in data["worst"]))
+
+
+def _position(entry: dict[str, Any]) -> Position:
+    words = {name: tuple((token, share) for token, share in entry[name]) for name in ("original", "packaged")}
+    return Position(**{**entry, **words})
 
 
 def _stored_name(checkpoint: Checkpoint, name: str) -> str:

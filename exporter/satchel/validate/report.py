@@ -5,81 +5,21 @@ else stands there is for people. The page is made from report.json alone, so tha
 """
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 from satchel import __version__
 from satchel.bundle import canonical_json
+from satchel.validate.figures import UNMEASURED, Figures, Gate, Json, finite, gates_to_dict
+from satchel.validate.page import render_html
 
 REPORT_JSON = "report.json"
 REPORT_HTML = "report.html"
+SCHEMA = 2  # of what report.json has beyond its fixed fields; a report of another one is not added to
 
-Json = dict[str, Any]
 Verdict = Literal["passed", "failed", "weights-only"]
-
-
-@dataclass(frozen=True)
-class Gate:
-    """One figure and its limit. `at_least`: the figure must not be below the limit (else: not above)."""
-
-    value: float
-    limit: float
-    at_least: bool = False
-
-    @property
-    def passed(self) -> bool:
-        """False for a figure that is not a number, whatever the limit."""
-        return self.value >= self.limit if self.at_least else self.value <= self.limit
-
-    def to_dict(self) -> Json:
-        return {"value": _finite(self.value), "limit": self.limit, "passed": self.passed, "at_least": self.at_least}
-
-
-@dataclass(frozen=True)
-class TextFigures:
-    """Fidelity on one evaluation text, teacher-forced against the float model.
-
-    tokens: predicted positions. kl_mean, kl_p99: nats. top1: share of positions whose most likely token is the same.
-    ppl_ratio: perplexity divided by the float model's.
-    """
-
-    name: str
-    tokens: int
-    kl_mean: float
-    kl_p99: float
-    top1: float
-    ppl_ratio: float
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What one target (host, jvm, ...) measured over all texts. Speeds in tokens per second, times in seconds."""
-
-    tokens: int
-    kl_mean: float
-    kl_p99: float
-    top1: float
-    ppl_ratio: float
-    load_s: float
-    prefill_tps: float
-    decode_tps: float
-    peak_rss_mb: float
-    texts: tuple[TextFigures, ...] = ()
-    gates: Mapping[str, Gate] = field(default_factory=dict)
-
-    def to_dict(self) -> Json:
-        values = {name: _finite(value) for name, value in vars(self).items() if name not in ("texts", "gates")}
-        texts = [{name: _finite(value) for name, value in asdict(text).items()} for text in self.texts]
-        return {**values, "texts": texts, "gates": _gates(self.gates)}
-
-
-_UNMEASURED: Json = dict.fromkeys(
-    ("tokens", "kl_mean", "kl_p99", "top1", "ppl_ratio", "load_s", "prefill_tps", "decode_tps", "peak_rss_mb")
-)
 
 
 @dataclass(frozen=True)
@@ -109,8 +49,9 @@ class FileRecord:
 class BackendReport:
     """One backend's part. `gates` are those of the proofs (graph, size); `figures` bring behaviour's own.
 
-    graph_max_abs: largest difference of logits in the graph proof. weights_equal: every code, scale and offset read
-    back from the artifact equals the QuantizedCheckpoint. figures: None if behaviour was not measured.
+    graph: the graph proof as the Skeleton keeps it; its `max_abs` is the largest difference of logits. weights: per
+    tensor, whether every code, scale and offset read back from the artifact equals the QuantizedCheckpoint. figures:
+    None if behaviour was not measured. command: the arguments of the build, for doing it again.
     """
 
     artifact: str
@@ -118,8 +59,8 @@ class BackendReport:
     sha256: str
     predicted_bytes: int
     bits_per_weight: float
-    graph_max_abs: float
-    weights_equal: bool
+    graph: Mapping[str, Any]
+    weights: Mapping[str, bool]
     target: str = "host"
     figures: Figures | None = None
     gates: Mapping[str, Gate] = field(default_factory=dict)
@@ -127,6 +68,11 @@ class BackendReport:
     tensors: tuple[TensorRecord, ...] = ()
     tools: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+
+    @property
+    def weights_equal(self) -> bool:
+        return all(self.weights.values())
 
     @property
     def all_gates(self) -> dict[str, Gate]:
@@ -139,24 +85,30 @@ class BackendReport:
         return "passed" if self.figures else "weights-only"
 
     def to_dict(self) -> Json:
-        figures = self.figures.to_dict() if self.figures else {**_UNMEASURED, "texts": []}
+        figures = self.figures.to_dict() if self.figures else UNMEASURED
         return {
             "artifact": self.artifact,
             "bytes": self.bytes,
             "sha256": self.sha256,
             "predicted_bytes": self.predicted_bytes,
             "bits_per_weight": self.bits_per_weight,
-            "graph_max_abs": _finite(self.graph_max_abs),
+            "graph_max_abs": finite(self.graph["max_abs"]),
+            "graph": {name: finite(value) for name, value in self.graph.items()},
             "weights_equal": self.weights_equal,
+            "weights": {
+                "tensors": len(self.weights),
+                "different": [name for name, equal in self.weights.items() if not equal],
+            },
             **figures,
             "verdict": self.verdict,
-            "gates": _gates(self.all_gates),
+            "gates": gates_to_dict(self.all_gates),
             "target": self.target,
             "targets": {self.target: self.figures.to_dict()} if self.figures else {},
             "files": [asdict(file) for file in self.files],
             "tensors": [asdict(tensor) for tensor in self.tensors],
             "tools": dict(self.tools),
             "notes": list(self.notes),
+            "command": list(self.command),
         }
 
 
@@ -182,6 +134,7 @@ class ReportHeader:
     model: str
     recipe: str
     source: str  # e.g. "gguf smollm2-135m-instruct 0.1.2"
+    source_sha256: str  # content hash of config, tokenizer and weights
     license: str | None
     context_length: int
 
@@ -189,7 +142,7 @@ class ReportHeader:
 def new_report(header: ReportHeader) -> Json:
     """A report without any backend yet."""
     empty: Json = {"backends": {}, "libraries": [], "same_codes": None}
-    return {"passed": False, "satchel": __version__, **asdict(header), **empty}
+    return {"schema": SCHEMA, "passed": False, "satchel": __version__, **asdict(header), **empty}
 
 
 def merged(report: Json, backend: str, part: BackendReport, libraries: Iterable[FileRecord] | None = None) -> Json:
@@ -219,57 +172,18 @@ def read_report(folder: Path, header: ReportHeader) -> Json:
         found = json.loads((folder / REPORT_JSON).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return new_report(header)
-    same = isinstance(found, dict) and all(found.get(name) == value for name, value in asdict(header).items())
-    return {**new_report(header), **found} if same else new_report(header)
+    expected = {"schema": SCHEMA, **asdict(header)}
+    same = isinstance(found, dict) and all(found.get(name) == value for name, value in expected.items())
+    return {**found, "satchel": __version__} if same else new_report(header)
 
 
 def write_report(folder: Path, report: Mapping[str, Any]) -> Path:
     """Write report.json and report.html into `folder`; returns the page's path. Each is written whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
+    page, html = folder / REPORT_HTML, render_html(report)
     _write(folder / REPORT_JSON, canonical_json(report))
-    page = folder / REPORT_HTML
-    _write(page, render_html(report).encode())
+    _write(page, html.encode())
     return page
-
-
-def render_html(report: Mapping[str, Any]) -> str:
-    """The page: one file, nothing loaded from elsewhere."""
-    from jinja2 import Environment, StrictUndefined
-
-    from satchel.console import size
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["size"] = size
-    environment.filters["figure"] = _figure
-    environment.filters["groups"] = _tensor_groups
-    source = (resources.files("satchel.validate") / "report.html.jinja").read_text(encoding="utf-8")
-    return environment.from_string(source).render(report=report)
-
-
-def _tensor_groups(tensors: Iterable[Mapping[str, Any]]) -> list[Json]:
-    """Tensors counted by what happened to them, largest first: source type, origin, scheme, count, bytes."""
-    groups: dict[tuple[str, str, str], Json] = {}
-    for tensor in tensors:
-        key = (tensor["source_type"], tensor["origin"], tensor["scheme"])
-        group = groups.setdefault(
-            key, {"source_type": key[0], "origin": key[1], "scheme": key[2], "count": 0, "bytes": 0}
-        )
-        group["count"] += 1
-        group["bytes"] += tensor["bytes"]
-    return sorted(groups.values(), key=lambda group: -int(group["bytes"]))
-
-
-def _figure(value: float | None, form: str = ".4f") -> str:
-    return "–" if value is None else format(value, form)  # noqa: RUF001
-
-
-def _gates(gates: Mapping[str, Gate]) -> Json:
-    return {name: gate.to_dict() for name, gate in gates.items()}
-
-
-def _finite(value: Any) -> Any:
-    """None for NaN and infinity, which JSON does not have."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -1,8 +1,11 @@
 """How fast the program runs here and what it costs: load time, prefill and decode speed, memory."""
 
+import os
+import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -45,3 +48,12 @@ def measure_speed(open_engine: Callable[[], Engine], resident: Callable[[], int]
         decode.append(steps / (time.perf_counter() - started))
         memory.append(resident())
     return engine, Speed(load, max(prefill), max(decode), (max(memory) - before) / 1e6)
+
+
+def machine() -> str:
+    """What this machine is, for a person who reads the speeds: processor, cores, system."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    named = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    processor = named or platform.processor() or platform.machine()
+    return f"{processor}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"

@@ -1,4 +1,4 @@
-"""The texts that behaviour is measured on: Satchel's own, or a user's files."""
+"""The texts that behaviour is measured on, Satchel's own or a user's files, and places in them in words."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,10 @@ import numpy as np
 from satchel.errors import UsageError
 from satchel.reference.prompt import PromptProgram, Turn
 from satchel.reference.tokenizer import Tokenizer
-from satchel.validate.behaviour import Text
+from satchel.validate.behaviour import Position, Text
+from satchel.validate.figures import Excerpt, NextWord
+
+_CONTEXT = 40  # tokens of text that an excerpt shows before its position
 
 
 def evaluation_texts(tokenizer: Tokenizer, program: PromptProgram | None, context_length: int) -> list[Text]:
@@ -45,6 +48,34 @@ def user_texts(files: Sequence[Path], tokenizer: Tokenizer, context_length: int)
             raise UsageError(f"--text {file} has {len(ids)} tokens: at least 2 are needed to predict one")
         texts.append((file.name if names.count(file.name) == 1 else str(file), ids))
     return list(_cut(texts, context_length))
+
+
+def excerpts(positions: Sequence[Position], texts: Sequence[Text], tokenizer: Tokenizer) -> tuple[Excerpt, ...]:
+    """The positions, which must lie in these texts, in words."""
+    ids_of = {text.name: text.ids.tolist() for text in texts}
+    return tuple(_excerpt(position, ids_of[position.text], tokenizer) for position in positions)
+
+
+def _excerpt(position: Position, ids: list[int], tokenizer: Tokenizer) -> Excerpt:
+    end = position.index + 1
+    start = max(0, end - _CONTEXT)
+    before = b"".join(tokenizer.token_bytes(token) for token in ids[start:end])
+    while before and 0x80 <= before[0] < 0xC0:  # the cut went through a character
+        before = before[1:]
+    return Excerpt(
+        text=position.text,
+        position=position.index,
+        in_chunk=position.in_chunk,
+        kl=position.kl,
+        before=("…" if start else "") + before.decode("utf-8", errors="backslashreplace"),
+        following=_word(tokenizer, ids[end]) if end < len(ids) else None,
+        original=tuple(NextWord(_word(tokenizer, token), share) for token, share in position.original),
+        packaged=tuple(NextWord(_word(tokenizer, token), share) for token, share in position.packaged),
+    )
+
+
+def _word(tokenizer: Tokenizer, token: int) -> str:
+    return tokenizer.token_bytes(token).decode("utf-8", errors="backslashreplace")
 
 
 def _cut(texts: Sequence[tuple[str, list[int]]], context_length: int) -> Iterator[Text]:

@@ -1,14 +1,16 @@
 """KL, top-1 and perplexity on logits worked out by hand; and what a gate does with them."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from satchel.reference.golden import TeacherForced
 from satchel.validate.behaviour import Text, measure, pooled
-from satchel.validate.prove import behaviour_gates, structural_gates
-from satchel.validate.report import Gate
+from satchel.validate.figures import HISTOGRAM_EDGES, Figures, Gate, Histogram, worst_share
+from satchel.validate.prove import Behaviour, behaviour_gates, read_behaviour, structural_gates, write_behaviour
 
 VOCABULARY = 3
 
@@ -68,6 +70,67 @@ def test_a_prefill_that_differs_from_decode_shows() -> None:
     assert found.kl[:3] == pytest.approx([0, 0, 0], abs=1e-6)
     assert found.kl[3] > 0.5
     assert pooled({"t": found}).kl_mean == pytest.approx(found.kl.mean())
+
+
+def test_the_worst_positions_are_kept_with_both_models_words() -> None:
+    table = FLOAT.copy()
+    table[0] = np.log([0.25, 0.5, 0.25])
+    ids = np.array([0, 1, 2, 0], np.int64)
+    found = measure(Program(table, chunk_shift=3.0), reference, [Text("a", ids), Text("b", ids[:2])])
+    worst = pooled(found).worst
+    # read by itself, position 0 has KL 0.17 and position 3 too; at the end of a chunk, 1 and 3 are worse
+    assert [(one.text, one.index, one.in_chunk) for one in worst] == [
+        ("a", 1, True),
+        ("b", 1, True),
+        ("a", 3, True),
+        ("a", 0, False),
+        ("b", 0, False),
+        ("a", 2, False),
+    ]
+    assert [one.kl for one in worst] == sorted((one.kl for one in worst), reverse=True)
+    assert worst[3].original == ((0, pytest.approx(0.5)), (1, pytest.approx(0.25)), (2, pytest.approx(0.25)))
+    assert worst[3].packaged[0] == (1, pytest.approx(0.5))
+
+
+def test_only_ten_of_the_worst_positions_are_kept() -> None:
+    """The program is more wrong about every further token."""
+    size = 14
+    table = np.zeros((size, size), np.float32)
+    wrong = table + np.diag(np.arange(size, dtype=np.float32))
+
+    def flat(ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        return table[ids]
+
+    texts = [Text("up", np.arange(size)), Text("down", np.arange(size)[::-1])]
+    worst = pooled(measure(Program(wrong), flat, texts)).worst
+    assert [one.kl for one in worst] == sorted((one.kl for one in worst), reverse=True)
+    assert {one.text: [p.index for p in worst if p.text == one.text] for one in worst} == {
+        "up": [13, 12, 11, 10, 9],
+        "down": [0, 1, 2, 3, 4],
+    }
+
+
+def test_the_histogram_counts_every_number_once() -> None:
+    kl = np.array([-1e-9, 0.0, 1e-5, 0.0011, 0.02, 0.02, 9.0, 1e3, np.inf, np.nan])
+    found = Histogram.of(kl)
+    assert sum(found.counts) == 9
+    assert (found.counts[0], found.counts[1], found.counts[-1]) == (2, 1, 2)
+    bin_of_002 = next(index for index, edge in enumerate(HISTOGRAM_EDGES) if edge > 0.02)
+    assert found.counts[bin_of_002] == 2
+
+
+def test_the_share_of_the_worst_hundredth() -> None:
+    assert worst_share(np.array([1.0] * 198 + [99.0, 99.0])) == pytest.approx(198 / 396)
+    assert worst_share(np.array([3.0, 1.0])) == 0.75  # at least one position
+    assert worst_share(np.zeros(5)) is None
+
+
+def test_a_kept_measurement_is_read_back_as_it_was(tmp_path: Path) -> None:
+    found = measure(Program(FLOAT, chunk_shift=3.0), reference, [TEXT])["t"]
+    figures = Figures(5, 0.1, 0.2, 0.9, 1.0, 0.1, 1.0, 1.0, 1.0, 0.5, "a machine", (), Histogram.of(found.kl))
+    behaviour = Behaviour(figures, TeacherForced([1, 2], np.array([-0.5]), 0.1), found.worst)
+    write_behaviour(behaviour, tmp_path)
+    assert read_behaviour(tmp_path, {}) == behaviour
 
 
 def test_not_a_number_fails_its_gate() -> None:

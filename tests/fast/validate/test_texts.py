@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from satchel.errors import UsageError
-from satchel.validate.texts import evaluation_texts, user_texts
+from satchel.validate.behaviour import Position, Text
+from satchel.validate.figures import NextWord
+from satchel.validate.texts import evaluation_texts, excerpts, user_texts
 
 
 class Letters:
@@ -16,6 +18,9 @@ class Letters:
     def encode(self, text: str, special: bool) -> list[int]:
         assert not special  # a text never matches a special token
         return [ord(character) for character in text]
+
+    def token_bytes(self, token: int) -> bytes:
+        return bytes([token])
 
 
 LETTERS: Any = Letters()
@@ -57,3 +62,21 @@ def test_a_model_without_a_template_is_measured_on_everything_but_conversations(
     names = {text.name.split()[0] for text in evaluation_texts(LETTERS, None, 2048)}
     assert names >= {"prose", "code", "lists", "numbers"}
     assert "chat" not in names
+
+
+def test_a_position_in_words() -> None:
+    text = Text("t", np.frombuffer("a ship, né".encode(), np.uint8).astype(np.int64))
+    position = Position("t", 1, False, 0.5, ((0x73, 0.9), (0x0A, 0.1)), ((0xC3, 0.7),))
+    (found,) = excerpts([position], [text], LETTERS)
+    assert (found.text, found.position, found.before, found.following) == ("t", 1, "a ", "s")
+    assert found.original == (NextWord("s", 0.9), NextWord("\n", 0.1))
+    assert found.packaged == (NextWord(r"\xc3", 0.7),)  # half a character
+    (last,) = excerpts([Position("t", len(text.ids) - 1, True, 0.5, (), ())], [text], LETTERS)
+    assert (last.before, last.following) == ("a ship, né", None)
+
+
+def test_a_long_text_is_shown_from_a_whole_character_on() -> None:
+    text = Text("t", np.frombuffer(("é" * 40).encode(), np.uint8).astype(np.int64))
+    (found,) = excerpts([Position("t", 60, False, 0.5, (), ())], [text], LETTERS)
+    assert found.before == "…" + "é" * 19 + r"\xc3"  # 40 bytes, of which the first ends a character
+    assert found.following == r"\xa9"

@@ -1,0 +1,29 @@
+"""report.html: the page made from report.json alone. One file, nothing loaded from elsewhere, no script.
+
+`views` and `tensors` compute what stands in the tables, `charts` draws, `templates/` is the text around both.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from satchel.validate.page import charts, tensors, views
+
+
+def render_html(report: Mapping[str, Any]) -> str:
+    """The whole page for a report as `satchel.validate.report` makes it."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    from satchel.console import size
+
+    environment = Environment(
+        loader=PackageLoader("satchel.validate.page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(size=size, figure=views.figure, visible=views.visible)
+    parts = views.parts_of(report)
+    return environment.get_template("page.html.jinja").render(
+        report=report, parts=parts, verdict=views.verdict(report, parts), views=views, charts=charts, tensors=tensors
+    )
