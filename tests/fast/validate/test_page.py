@@ -119,6 +119,7 @@ def report(**parts: BackendReport) -> Json:
 def text_of(page: str) -> str:
     """The page as read: no style, no tags, single blanks."""
     body = page[page.index("<body>") :]
+    body = body.replace("<wbr>", "")
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", body)).split())
 
 
@@ -134,7 +135,7 @@ class Checker(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = dict(attrs)
-        if tag not in ("meta", "br"):
+        if tag not in ("meta", "br", "wbr"):
             self.open.append(tag)
         if tag == "th" and "scope" not in found:
             self.problems.append("a th without scope")

@@ -4,9 +4,12 @@
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from satchel.validate.page import charts, tensors, views
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 
 def render_html(report: Mapping[str, Any]) -> str:
@@ -22,8 +25,15 @@ def render_html(report: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(size=size, figure=views.figure, visible=views.visible)
+    environment.filters.update(size=size, figure=views.figure, visible=views.visible, breakable=_breakable)
     parts = views.parts_of(report)
     return environment.get_template("page.html.jinja").render(
         report=report, parts=parts, verdict=views.verdict(report, parts), views=views, charts=charts, tensors=tensors
     )
+
+
+def _breakable(coordinate: str) -> "Markup":
+    """A name that may go on in the next line after each colon."""
+    from markupsafe import Markup, escape
+
+    return escape(coordinate).replace(":", Markup(":<wbr>"))
