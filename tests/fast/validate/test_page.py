@@ -13,7 +13,8 @@ from satchel.validate.figures import HISTOGRAM_EDGES, Excerpt, Figures, Gate, Hi
 from satchel.validate.page import render_html
 from satchel.validate.page.charts import histogram
 from satchel.validate.page.tensors import kind_rows, layer_stacks
-from satchel.validate.page.views import gate_rows, parts_of, visible
+from satchel.validate.page.views import gate_rows, parts_of
+from satchel.validate.page.words import visible
 from satchel.validate.report import (
     BackendReport,
     FileRecord,
@@ -266,6 +267,19 @@ def test_meters_show_the_figure_against_its_limit() -> None:
     assert kl is not None and top1 is not None
     assert (kl.passed, kl.fill, kl.tick, kl.limit) == (False, 100.0, 50.0, "≤ 0.035")
     assert (top1.passed, top1.fill, top1.tick, top1.limit) == (False, 66.0, 88.0, "≥ 88%")
+
+
+def test_a_figure_that_fails_does_not_look_like_its_limit() -> None:
+    figures = replace(FIGURES, gates={"kl_mean": Gate(0.03501, 0.035), "top1": Gate(0.8799, 0.88, at_least=True)})
+    rows = {row.label: row.cells[0] for row in gate_rows(parts_of(report(executorch=replace(PART, figures=figures))))}
+    assert rows["Mean KL divergence"].text == "0.03501"
+    assert rows["Same most likely token"].text == "87.990%"
+
+
+def test_backends_keep_order_and_colour_whichever_was_built_last() -> None:
+    for names in (("coreml", "zebra", "executorch"), ("zebra", "executorch", "coreml")):
+        found = parts_of(report(**dict.fromkeys(names, PART)))
+        assert [(part.label, part.hue) for part in found] == [("ExecuTorch", 0), ("Core ML", 2), ("zebra", 3)]
 
 
 def test_bytes_are_shared_out_by_kind_and_layer() -> None:

@@ -1,12 +1,13 @@
 """report.html: the page made from report.json alone. One file, nothing loaded from elsewhere, no script.
 
-`views` and `tensors` compute what stands in the tables, `charts` draws, `templates/` is the text around both.
+`verdict`, `views` and `tensors` compute what stands there, `charts` draws, `templates/` has the text around it.
 """
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from satchel.validate.page import charts, tensors, views
+from satchel.validate.page import charts, tensors, views, words
+from satchel.validate.page.verdict import verdict
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -25,10 +26,16 @@ def render_html(report: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(size=size, figure=views.figure, visible=views.visible, breakable=_breakable)
+    environment.filters.update(size=size, figure=words.figure, visible=words.visible, breakable=_breakable)
     parts = views.parts_of(report)
     return environment.get_template("page.html.jinja").render(
-        report=report, parts=parts, verdict=views.verdict(report, parts), views=views, charts=charts, tensors=tensors
+        report=report,
+        parts=parts,
+        verdict=verdict(report, parts),
+        views=views,
+        charts=charts,
+        tensors=tensors,
+        words=words,
     )
 
 

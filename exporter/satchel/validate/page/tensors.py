@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from satchel.validate.page.views import Json, Part
+from satchel.validate.page.views import Part
+from satchel.validate.page.words import Json
 
 _LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
 _KINDS = {

@@ -1,25 +1,14 @@
 """What stands in the page's tables: pure functions of report.json, for any number of backends, targets and tensors."""
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
 
 from satchel.console import size
+from satchel.validate.page.words import LABELS, Json, figure, gate_label
 
-Json = Mapping[str, Any]
-
-_LABELS = {"executorch": "ExecuTorch", "litert": "LiteRT", "coreml": "Core ML"}
 _HUES = 6  # colours the page's style has for backends
-_GATES = {
-    "kl_mean": "Mean KL divergence",
-    "kl_p99": "99th percentile of KL",
-    "top1": "Same most likely token",
-    "ppl_ratio": "Perplexity, relative to the original's",
-    "graph_max_abs": "Graph: largest difference of a logit",
-    "size_off_prediction": "Size off its prediction",
-}
 _ROLES = {
     "program": "program",
     "litertlm": "the program packed for LiteRT-LM",
@@ -43,92 +32,14 @@ class Part:
 
 
 def parts_of(report: Json) -> list[Part]:
+    """Always in the same order and colours, whichever backend was built last."""
+    known = list(LABELS)
+    order = [*known, *sorted(name for name in report["backends"] if name not in known)]
     return [
-        Part(name, _LABELS.get(name, name), index % _HUES, data)
-        for index, (name, data) in enumerate(report["backends"].items())
+        Part(name, LABELS.get(name, name), order.index(name) % _HUES, report["backends"][name])
+        for name in order
+        if name in report["backends"]
     ]
-
-
-# --- verdict ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class PageVerdict:
-    """status: "passed" | "failed" | "weights-only". sentences: why. warnings: what else a reader must know."""
-
-    status: str
-    title: str
-    sentences: Sequence[str]
-    warnings: Sequence[str]
-
-
-def verdict(report: Json, parts: Sequence[Part]) -> PageVerdict:
-    warnings = list(_other_targets(parts))
-    if not report["passed"]:
-        end = "A build that fails packages nothing and leaves the last good output alone."
-        return PageVerdict("failed", "Failed", [*_failures(report, parts), end], warnings)
-    unmeasured = [part.label for part in parts if part.data["verdict"] == "weights-only"]
-    proven = (
-        f"Every weight stored in {_listed([part.data['artifact'] for part in parts])} is the quantized model's, bit "
-        "for bit, and the graph computes what the original's does."
-    )
-    if unmeasured:
-        where = "" if len(unmeasured) == len(parts) else f" of {_listed(unmeasured)}"
-        missing = (
-            f"How close the answers{where} are to the original's was not measured: build without --no-validate, with "
-            "PyTorch installed, or run satchel validate."
-        )
-        return PageVerdict("weights-only", "Weights proven, behaviour not measured", [proven, missing], warnings)
-    return PageVerdict("passed", "Passed", [proven, _closeness(parts)], warnings)
-
-
-def _closeness(parts: Sequence[Part]) -> str:
-    data = [part.data for part in parts]
-    tokens, top1 = _range(data, "tokens", ",.0f"), _range(data, "top1", ".1%")
-    return (
-        f"Over {tokens} positions of text that no step of the build has seen, the packaged model and the original find "
-        f"the same token most likely {top1} of the time; the mean KL divergence is {_range(data, 'kl_mean', '.4f')} "
-        "nats."
-    )
-
-
-def _failures(report: Json, parts: Sequence[Part]) -> Iterable[str]:
-    for part in parts:
-        for name, gate in part.data["gates"].items():
-            if not gate["passed"]:
-                yield f"{part.label}: {_told(name, gate)}."
-        if not part.data["weights_equal"]:
-            different = part.data["weights"]["different"]
-            yield (
-                f"{part.label}: {len(different)} of {part.data['weights']['tensors']} tensors read back from "
-                f"{part.data['artifact']} differ from the quantized model's ({_listed(different[:3])}"
-                f"{', …' if len(different) > 3 else ''})."
-            )
-    same = report["same_codes"]
-    if same and same["different"]:
-        yield f"{labels(same['backends'])} hold different codes of {_listed(same['different'][:3])}."
-
-
-def _other_targets(parts: Sequence[Part]) -> Iterable[str]:
-    """What failed on a target that the verdict is not about."""
-    for part in parts:
-        for target, figures in part.data["targets"].items():
-            if target == part.data["target"]:
-                continue
-            for name, gate in figures["gates"].items():
-                if not gate["passed"]:
-                    yield f"{part.label} on {target}: {_told(name, gate)}."
-
-
-def _told(name: str, gate: Json) -> str:
-    value = "not a number" if gate["value"] is None else f"{gate['value']:.4g}"
-    side = "at least" if gate["at_least"] else "at most"
-    label = gate_label(name)
-    return f"{label[0].lower()}{label[1:]} is {value} and must be {side} {gate['limit']:.4g}"
-
-
-def gate_label(name: str) -> str:
-    return _GATES.get(name, name)
 
 
 # --- figures and gates ----------------------------------------------------------------------------------------------
@@ -209,7 +120,10 @@ def _gated(data: Json, name: str, form: str) -> Cell:
     shown = f"{'≥' if at_least else '≤'} {_limit(limit, form)}"
     fill = None if value is None else round(100 * value / full, 1)
     meter = Meter(shown, gate["passed"], fill, round(100 * limit / full, 1))
-    return Cell("not a number" if value is None else figure(value, form), meter)
+    if value is None:
+        return Cell("not a number", meter)
+    close = {".1%": ".3%", ".2%": ".3%"}.get(form, ".4g")  # what fails must not look like its limit
+    return Cell(figure(value, form if gate["passed"] else close), meter)
 
 
 def _limit(limit: float, form: str) -> str:
@@ -269,15 +183,6 @@ def histogram_rows(parts: Sequence[Part]) -> list[tuple[str, Sequence[int]]]:
     filled = [index for index, row in enumerate(counts) if any(row)]
     span = range(filled[0], filled[-1] + 1) if filled else range(0)
     return [(names[index], counts[index]) for index in span]
-
-
-def visible(text: str) -> str:
-    """A token as a reader can see it: line ends and tabs as signs, blanks at either end as open boxes."""
-    shown = text.replace("\n", "↵").replace("\t", "⇥").replace("\r", "␍")
-    body = shown.strip(" ")
-    if not body:
-        return "␣" * len(shown)
-    return "␣" * (len(shown) - len(shown.lstrip(" "))) + body + "␣" * (len(shown) - len(shown.rstrip(" ")))
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -342,7 +247,9 @@ def target_rows(parts: Sequence[Part]) -> list[tuple[Part, str, Json, list[tuple
     return [
         (part, target, figures, [(_short(name, gate), gate["passed"]) for name, gate in figures["gates"].items()])
         for part in parts
-        for target, figures in part.data["targets"].items()
+        for target, figures in sorted(
+            part.data["targets"].items(), key=lambda item: (item[0] != part.data["target"], item[0])
+        )
     ]
 
 
@@ -369,34 +276,3 @@ def tool_rows(parts: Sequence[Part]) -> list[tuple[str, list[str]]]:
 def commands(parts: Sequence[Part]) -> list[str]:
     """What to type to get the same programs, each once."""
     return list(dict.fromkeys(shlex.join(part.data["command"]) for part in parts if part.data["command"]))
-
-
-# --- words and numbers ------------------------------------------------------------------------------------------------
-
-
-_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-
-def figure(value: float | None, form: str = ".4f") -> str:
-    """A dash if there is none; with a power of ten instead of an exponent."""
-    if value is None:
-        return "–"  # noqa: RUF001
-    number, _, exponent = format(value, form).partition("e")
-    return f"{number}\u00d710{str(int(exponent)).translate(_RAISED)}" if exponent else number
-
-
-def _range(data: Sequence[Json], name: str, form: str) -> str:
-    """The smallest and the largest of a figure, or the one if they look the same."""
-    values = sorted(one[name] for one in data)
-    low, high = format(values[0], form), format(values[-1], form)
-    return low if low == high else f"{low} to {high}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    unique = list(dict.fromkeys(names))
-    return unique[0] if len(unique) == 1 else f"{', '.join(unique[:-1])} and {unique[-1]}"
-
-
-def labels(names: Sequence[str]) -> str:
-    """Backends by the names that people know."""
-    return _listed([_LABELS.get(name, name) for name in names])
