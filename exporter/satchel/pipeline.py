@@ -191,7 +191,7 @@ def _report(
     records = [FileRecord("library", str(one.coordinate), one.bytes, one.sha256) for one in libraries]
     for backend, part in parts.items():
         report = merged(report, backend, replace(part, command=options.command), records)
-    return with_same_codes(report, same)
+    return with_same_codes({**report, "next_recipe": recipe.next}, same)
 
 
 def _rows(parts: Mapping[str, BackendReport], libraries: Sequence[Packaged]) -> list[ArtifactRow]:

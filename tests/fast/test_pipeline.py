@@ -204,6 +204,7 @@ def test_a_failed_gate_is_named_and_leaves_the_last_good_build(factory: Factory,
     report = json.loads((rejected / "report.json").read_text())
     assert report["passed"] is False
     assert report["backends"]["executorch"]["verdict"] == "failed"
+    assert "Try --recipe int4." in (rejected / "report.html").read_text()
     left = everything(factory.out)
     assert {path: digest for path, digest in left.items() if not path.startswith("rejected")} == good
     assert not unfinished(tmp_path)

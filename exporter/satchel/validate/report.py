@@ -141,7 +141,7 @@ class ReportHeader:
 
 def new_report(header: ReportHeader) -> Json:
     """A report without any backend yet."""
-    empty: Json = {"backends": {}, "libraries": [], "same_codes": None}
+    empty: Json = {"backends": {}, "libraries": [], "same_codes": None, "next_recipe": None}
     return {"schema": SCHEMA, "passed": False, "satchel": __version__, **asdict(header), **empty}
 
 
@@ -174,7 +174,7 @@ def read_report(folder: Path, header: ReportHeader) -> Json:
         return new_report(header)
     expected = {"schema": SCHEMA, **asdict(header)}
     same = isinstance(found, dict) and all(found.get(name) == value for name, value in expected.items())
-    return {**found, "satchel": __version__} if same else new_report(header)
+    return {**new_report(header), **found, "satchel": __version__} if same else new_report(header)
 
 
 def write_report(folder: Path, report: Mapping[str, Any]) -> Path:

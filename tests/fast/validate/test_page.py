@@ -194,9 +194,11 @@ def test_blanks_of_a_token_can_be_seen(token: str, shown: str) -> None:
 
 def test_a_failed_gate_is_the_first_thing_said() -> None:
     figures = replace(FIGURES, kl_mean=0.51, gates={"kl_mean": Gate(0.51, 0.035)})
-    page = text_of(render_html(report(executorch=replace(PART, figures=figures), litert=LITERT)))
+    failed = report(executorch=replace(PART, figures=figures), litert=LITERT)
+    page = text_of(render_html({**failed, "next_recipe": "int8"}))
     assert "Failed ExecuTorch: mean KL divergence is 0.51 and must be at most 0.035." in page
     assert page.index("Failed") < page.index("Figures and gates")
+    assert "leaves the last good output alone. Try --recipe int8." in page
     assert "LiteRT: mean KL" not in page
 
 
@@ -225,7 +227,7 @@ def test_a_target_that_failed_shows_beside_a_verdict_that_passed() -> None:
     both["backends"]["executorch"]["targets"]["jvm"] = bad.to_dict()
     read = text_of(render_html(both))
     assert "Passed" in read
-    assert "Failed elsewhere ExecuTorch on jvm: same most likely token is 0.5 and must be at least 0.88." in read
+    assert "Failed elsewhere ExecuTorch on jvm: same most likely token is 50% and must be at least 88%." in read
 
 
 def test_not_a_number_has_a_page() -> None:
@@ -273,7 +275,7 @@ def test_a_figure_that_fails_does_not_look_like_its_limit() -> None:
     figures = replace(FIGURES, gates={"kl_mean": Gate(0.03501, 0.035), "top1": Gate(0.8799, 0.88, at_least=True)})
     rows = {row.label: row.cells[0] for row in gate_rows(parts_of(report(executorch=replace(PART, figures=figures))))}
     assert rows["Mean KL divergence"].text == "0.03501"
-    assert rows["Same most likely token"].text == "87.990%"
+    assert rows["Same most likely token"].text == "87.99%"
 
 
 def test_backends_keep_order_and_colour_whichever_was_built_last() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from satchel.validate.page.tensors import KindRow
+from satchel.validate.page.words import plain
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -46,14 +47,16 @@ def histogram(label: str, figures: Any, hue: int, top: float) -> "Markup":
         if f"{edge:e}".startswith("1.000000e"):  # a power of ten
             x = _LEFT + _place(edge, edges) * step
             parts.append(f'<path class="axis" d="M{x:.1f} {floor}v4"/>')
-            parts.append(f'<text x="{x:.1f}" y="{floor + 16}" text-anchor="middle">{_plain(edge)}</text>')
+            parts.append(f'<text x="{x:.1f}" y="{floor + 16}" text-anchor="middle">{plain(edge)}</text>')
     told = f"{sum(counts)} positions"
     if gate:
-        parts += _marker("gate", _LEFT + _place(limit, edges) * step, 12, floor, f"limit of the mean {limit:g}")
+        x = _LEFT + _place(limit, edges) * step
+        parts += _marker("gate", x, 12, floor, f"limit of the mean {limit:g}", to_left=x > WIDTH * 0.55)
         beyond = sum(count for count, is_above in zip(counts, above, strict=True) if is_above)
         told += f", {beyond} of them in bins above the limit of the mean, {limit:g} nats"
     if mean is not None:
-        parts += _marker("mean", _LEFT + _place(mean, edges) * step, 27, floor, f"mean {mean:.4f}")
+        x = _LEFT + _place(mean, edges) * step
+        parts += _marker("mean", x, 27, floor, f"mean {mean:.4f}", to_left=mean <= limit or x > WIDTH * 0.8)
         told += f"; mean {mean:.4f} nats"
     if figures["kl_p99"] is not None:
         told += f", 99th percentile {figures['kl_p99']:.3f}"
@@ -131,19 +134,13 @@ def _round_step(top: float) -> float:
         power /= 10
 
 
-def _marker(name: str, x: float, y: float, floor: float, label: str) -> list[str]:
-    """A vertical line with its label at the height y, on the side that has room."""
-    left = x > WIDTH * 0.55
-    anchor, shift = ("end", -4) if left else ("start", 4)
+def _marker(name: str, x: float, y: float, floor: float, label: str, to_left: bool) -> list[str]:
+    """A vertical line with its label at the height y, on its left or right."""
+    anchor, shift = ("end", -4) if to_left else ("start", 4)
     return [
         f'<path class="{name}" d="M{x:.1f} {y - 8}V{floor}"/>',
         f'<text class="{name}-label" x="{x + shift:.1f}" y="{y}" text-anchor="{anchor}">{label}</text>',
     ]
-
-
-def _plain(value: float) -> str:
-    """Without an exponent: 0.00001, 10."""
-    return f"{value:.12f}".rstrip("0").rstrip(".")
 
 
 def _svg(title: str, description: str, height: int, parts: Iterable[str]) -> "Markup":

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from satchel.validate.page.views import Part
-from satchel.validate.page.words import Json, gate_label, labels, listed, span
+from satchel.validate.page.words import Json, gate_label, labels, listed, quantity, span
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ def verdict(report: Json, parts: Sequence[Part]) -> PageVerdict:
     warnings = list(_other_targets(parts))
     if not report["passed"]:
         end = "A build that fails packages nothing and leaves the last good output alone."
-        return PageVerdict("failed", "Failed", [*_failures(report, parts), end], warnings)
+        advice = f" Try --recipe {report['next_recipe']}." if report["next_recipe"] else ""
+        return PageVerdict("failed", "Failed", [*_failures(report, parts), end + advice], warnings)
     unmeasured = [part.label for part in parts if part.data["verdict"] == "weights-only"]
     proven = (
         f"Every weight stored in {listed([part.data['artifact'] for part in parts])} is the quantized model's, bit "
@@ -75,7 +76,7 @@ def _other_targets(parts: Sequence[Part]) -> Iterable[str]:
 
 
 def _told(name: str, gate: Json) -> str:
-    value = "not a number" if gate["value"] is None else f"{gate['value']:.4g}"
+    value = "not a number" if gate["value"] is None else quantity(name, gate["value"])
     side = "at least" if gate["at_least"] else "at most"
     label = gate_label(name)
-    return f"{label[0].lower()}{label[1:]} is {value} and must be {side} {gate['limit']:.4g}"
+    return f"{label[0].lower()}{label[1:]} is {value} and must be {side} {quantity(name, gate['limit'])}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from satchel.console import size
-from satchel.validate.page.words import LABELS, Json, figure, gate_label
+from satchel.validate.page.words import LABELS, Json, figure, gate_label, plain, quantity
 
 _HUES = 6  # colours the page's style has for backends
 _ROLES = {
@@ -117,17 +117,12 @@ def _gated(data: Json, name: str, form: str) -> Cell:
         return Cell(figure(value, form), remark="" if value is None else "no gate")
     limit, at_least = gate["limit"], gate["at_least"]
     full = max(value or 0.0, 1.0 if at_least else 1.25 * limit) or 1.0  # of the meter: what fills it
-    shown = f"{'≥' if at_least else '≤'} {_limit(limit, form)}"
     fill = None if value is None else round(100 * value / full, 1)
+    shown = f"{'≥' if at_least else '≤'} {quantity(name, limit)}"
     meter = Meter(shown, gate["passed"], fill, round(100 * limit / full, 1))
     if value is None:
         return Cell("not a number", meter)
-    close = {".1%": ".3%", ".2%": ".3%"}.get(form, ".4g")  # what fails must not look like its limit
-    return Cell(figure(value, form if gate["passed"] else close), meter)
-
-
-def _limit(limit: float, form: str) -> str:
-    return f"{limit:.4g}" if not form.endswith("%") else f"{100 * limit:.4g}%"
+    return Cell(figure(value, form) if gate["passed"] else quantity(name, value), meter)
 
 
 # --- fidelity by text -------------------------------------------------------------------------------------------------
@@ -177,8 +172,8 @@ def histogram_top(parts: Sequence[Part]) -> float:
 def histogram_rows(parts: Sequence[Part]) -> list[tuple[str, Sequence[int]]]:
     """The bins as a table: where each lies in nats, and its positions per backend; empty ends are left out."""
     edges = parts[0].data["histogram"]["edges"]
-    names = [f"below {edges[0]:g}", *(f"{low:g} to {high:g}" for low, high in pairwise(edges))]
-    names.append(f"{edges[-1]:g} and more")
+    names = [f"below {plain(edges[0])}", *(f"{plain(low)} to {plain(high)}" for low, high in pairwise(edges))]
+    names.append(f"{plain(edges[-1])} and more")
     counts = [[part.data["histogram"]["counts"][index] for part in parts] for index in range(len(names))]
     filled = [index for index, row in enumerate(counts) if any(row)]
     span = range(filled[0], filled[-1] + 1) if filled else range(0)

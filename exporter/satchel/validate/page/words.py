@@ -14,6 +14,7 @@ _GATES = {
     "graph_max_abs": "Graph: largest difference of a logit",
     "size_off_prediction": "Size off its prediction",
 }
+_SHARES = ("top1", "size_off_prediction")  # shown in percent
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -23,6 +24,16 @@ def figure(value: float | None, form: str = ".4f") -> str:
         return "–"  # noqa: RUF001
     number, _, exponent = format(value, form).partition("e")
     return f"{number}\u00d710{str(int(exponent)).translate(_RAISED)}" if exponent else number
+
+
+def quantity(name: str, value: float) -> str:
+    """The value of the gate of that name, with as many digits as tell it from its limit."""
+    return f"{100 * value:.4g}%" if name in _SHARES else f"{value:.4g}"
+
+
+def plain(value: float) -> str:
+    """Without an exponent: 0.00001, 10."""
+    return f"{value:.12f}".rstrip("0").rstrip(".")
 
 
 def span(data: Sequence[Json], name: str, form: str) -> str:
