@@ -58,6 +58,10 @@ class UnsupportedModelError(ModelError):
     """An architecture or a feature of it that can't be lowered exactly."""
 
 
+class UnknownOperationError(ModelError):
+    """A Core ML program has an operation that the evaluator does not know."""
+
+
 class CorruptModelError(ModelError):
     """A truncated or damaged file, or a wrong hash."""
 
@@ -104,6 +108,10 @@ class ToolMissingError(SatchelError):
 
 class ToolFailedError(SatchelError):
     """An external program was found and failed; the message carries the end of its output."""
+
+
+class ProgramInputError(SatchelError):
+    """A Core ML program was given an input that it does not take: a wrong name, shape or type."""
 
 
 class LogitsError(SatchelError):
