@@ -14,7 +14,7 @@ import numpy as np
 
 DATA_TYPES = {
     "bool": 1, "string": 2, "float16": 10, "float32": 11, "int8": 21, "int16": 22, "int32": 23, "int4": 25,
-    "uint8": 31, "uint16": 32, "uint4": 35, "uint2": 36, "uint1": 37, "uint6": 38, "uint3": 39,
+    "uint8": 31, "uint16": 32, "uint32": 33, "uint4": 35, "uint2": 36, "uint1": 37, "uint6": 38, "uint3": 39,
 }  # fmt: skip
 BLOB_TYPES = {
     "float16": 1, "float32": 2, "uint8": 3, "int8": 4, "int4": 8, "uint1": 9, "uint2": 10, "uint4": 11, "uint3": 12,

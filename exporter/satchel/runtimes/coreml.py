@@ -49,15 +49,17 @@ class CoreMlEngine:
     def forward_each(self, tokens: NDArray[np.int64], position: int) -> NDArray[np.float32]:
         """tokens [n] at positions `position`, ... -> logits [n, vocab] after each of them.
 
-        The program keeps only the last position before its head; the head is evaluated for all of them here.
+        The program keeps only the last position before its head; the head is evaluated for the others here.
         """
         assert self._program is not None, "the engine is closed"
         if self._last is None:
             return self._run(tokens, position, ())[LOGITS].reshape(-1, self.vocab_size).astype(np.float32)
         every, last = self._last
-        hidden = self._run(tokens, position, (every,))[every]
-        logits = self._program.resume({last: hidden}, (LOGITS,))[LOGITS]
-        return np.reshape(logits, (-1, self.vocab_size)).astype(np.float32, copy=False)
+        found = self._run(tokens, position, (every,))
+        resumed = self._program.resume({last: found[every]}, (LOGITS,))[LOGITS]
+        logits: NDArray[np.float32] = resumed.reshape(-1, self.vocab_size).astype(np.float32, copy=False)
+        logits[-1] = found[LOGITS].reshape(-1)
+        return logits
 
     def _run(self, tokens: NDArray[np.int64], position: int, read: tuple[str, ...]) -> dict[str, NDArray[Any]]:
         assert self._program is not None, "the engine is closed"

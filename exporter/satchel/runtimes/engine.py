@@ -1,6 +1,6 @@
 """What every runtime offers: tokens in, the next token's logits out. The Python side of the device's TokenEngine."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,3 +21,16 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class EvaluatorEngine(Engine, Protocol):
+    """An engine that is no device's runtime but evaluates a program's meaning.
+
+    It can give the logits of every position of a chunk at once; how fast it is says nothing about a device.
+    """
+
+    def forward_each(self, tokens: NDArray[np.int64], position: int) -> NDArray[np.float32]:
+        """tokens [n] at positions `position`, ... -> logits [n, vocab] after each of them; the last row is the
+        program's own output."""
+        ...

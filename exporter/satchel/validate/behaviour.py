@@ -4,13 +4,13 @@ Teacher forcing: both models read the same text and predict every next token. in
 chaotic, so nothing here compares them one by one; KL divergence, top-1 agreement and perplexity are means over text.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from satchel.runtimes.engine import Engine
+from satchel.runtimes.engine import Engine, EvaluatorEngine
 
 WORST = 10  # positions that are kept to be looked at
 _WORDS = 3  # next tokens kept of each model there
@@ -80,24 +80,52 @@ def measure(
     """text name -> Fidelity. `reference` maps ids [n] to logits float32 [n, vocab].
 
     The program reads each text twice: token by token, which gives every position, and in prefill chunks of full
-    length, whose last logits count as positions of their own, so that a prefill that differs from decode shows.
+    length, whose last logits count as positions of their own, so that a prefill that differs from decode shows. An
+    evaluator takes every position but the last few from the chunks.
     """
     total, done = sum(len(text.ids) for text in texts), 0
     results: dict[str, Fidelity] = {}
     for text in texts:
         comparison = _Comparison(text, _log_probabilities(reference(text.ids)))
-        comparison.add(0, engine.forward(text.ids[:1], 0))
-        for position in range(1, len(text.ids)):
-            comparison.add(position, engine.forward(text.ids[position : position + 1], position))
-            if position % 32 == 0:
+        readings = (
+            _read_in_chunks(engine, text.ids) if isinstance(engine, EvaluatorEngine) else _read_twice(engine, text.ids)
+        )
+        for position, logits, in_chunk in readings:
+            comparison.add(position, logits, in_chunk)
+            if not in_chunk and position % 32 == 0:
                 progress(done + position, total)
-        for start in range(0, len(text.ids), engine.prefill_chunk):
-            chunk = text.ids[start : start + engine.prefill_chunk]
-            comparison.add(start + len(chunk) - 1, engine.forward(chunk, start), in_chunk=True)
         done += len(text.ids)
         progress(done, total)
         results[text.name] = comparison.fidelity()
     return results
+
+
+# position, logits [vocab] after it, whether they are the last ones of a prefill chunk
+_Readings = Iterator[tuple[int, NDArray[np.float32], bool]]
+
+
+def _read_twice(engine: Engine, ids: NDArray[np.int64]) -> _Readings:
+    """Token by token, then in prefill chunks."""
+    for position in range(len(ids)):
+        yield position, engine.forward(ids[position : position + 1], position), False
+    for start in range(0, len(ids), engine.prefill_chunk):
+        chunk = ids[start : start + engine.prefill_chunk]
+        yield start + len(chunk) - 1, engine.forward(chunk, start), True
+
+
+def _read_in_chunks(engine: EvaluatorEngine, ids: NDArray[np.int64]) -> _Readings:
+    """In prefill chunks that give all their positions; the last few of the text token by token."""
+    one_by_one = max(len(ids) - _DECODED, 0)
+    for start in range(0, len(ids), engine.prefill_chunk):
+        every = engine.forward_each(ids[start : start + engine.prefill_chunk], start)
+        for position, logits in enumerate(every[: max(one_by_one - start, 0)], start):
+            yield position, logits, False
+        yield start + len(every) - 1, every[-1], True
+    for position in range(one_by_one, len(ids)):
+        yield position, engine.forward(ids[position : position + 1], position), False
+
+
+_DECODED = 16
 
 
 def pooled(results: Mapping[str, Fidelity]) -> Fidelity:

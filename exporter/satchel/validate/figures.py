@@ -93,7 +93,8 @@ class Excerpt:
 
 @dataclass(frozen=True)
 class Figures:
-    """What one target (host, jvm, ...) measured over all texts. Speeds in tokens per second, times in seconds.
+    """What one target (host, jvm, ...) measured over all texts. Speeds in tokens per second, times in seconds;
+    None where the program was evaluated rather than run.
 
     worst_share: the part of all divergence that comes from the worst hundredth of the positions, None if there is no
     divergence. machine: where it ran.
@@ -105,10 +106,10 @@ class Figures:
     kl_p99: float
     top1: float
     ppl_ratio: float
-    load_s: float
-    prefill_tps: float
-    decode_tps: float
-    peak_rss_mb: float
+    load_s: float | None
+    prefill_tps: float | None
+    decode_tps: float | None
+    peak_rss_mb: float | None
     worst_share: float | None = None
     machine: str = ""
     texts: tuple[TextFigures, ...] = ()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from satchel.runtimes.engine import Engine
+from satchel.runtimes.engine import Engine, EvaluatorEngine
 
 _PREFILL_TOKENS = 256
 _DECODE_TOKENS = 48
@@ -19,12 +19,12 @@ _DECODE_TOKENS = 48
 class Speed:
     """load_s: seconds until the first forward can run. Speeds in tokens per second, the best of three rounds (noise
     only ever slows). memory_mb: the most resident memory that the program added to its process, in 10^6 bytes, seen
-    after loading and after each round."""
+    after loading and after each round. All None for an evaluator, which no device runs."""
 
-    load_s: float
-    prefill_tps: float
-    decode_tps: float
-    memory_mb: float
+    load_s: float | None
+    prefill_tps: float | None
+    decode_tps: float | None
+    memory_mb: float | None
 
 
 def measure_speed(open_engine: Callable[[], Engine], resident: Callable[[], int]) -> tuple[Engine, Speed]:
@@ -33,6 +33,8 @@ def measure_speed(open_engine: Callable[[], Engine], resident: Callable[[], int]
     started = time.perf_counter()
     engine = open_engine()
     load = time.perf_counter() - started
+    if isinstance(engine, EvaluatorEngine):
+        return engine, Speed(None, None, None, None)
     ids = np.random.default_rng(3).integers(0, engine.vocab_size, _PREFILL_TOKENS)
     ids = ids[: engine.context_length - 2]
     prefill, decode, memory = [], [], [resident()]

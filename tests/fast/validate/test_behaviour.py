@@ -11,6 +11,7 @@ from satchel.reference.golden import TeacherForced
 from satchel.validate.behaviour import Text, measure, pooled
 from satchel.validate.figures import HISTOGRAM_EDGES, Figures, Gate, Histogram, worst_share
 from satchel.validate.prove import Behaviour, behaviour_gates, read_behaviour, structural_gates, write_behaviour
+from satchel.validate.speed import measure_speed
 
 VOCABULARY = 3
 
@@ -34,6 +35,19 @@ class Program:
     def close(self) -> None: ...
 
 
+class Evaluated(Program):
+    """One that gives the logits of all positions of a chunk, with `chunk_shift` at its end."""
+
+    prefill_chunk = 8
+    context_length = 64
+
+    def forward_each(self, tokens: NDArray[np.int64], position: int) -> NDArray[np.float32]:
+        self.calls.append((tokens.tolist(), position))
+        rows = self.table[tokens].copy()
+        rows[-1, 0] += self.chunk_shift
+        return rows
+
+
 FLOAT = np.log(np.array([[0.5, 0.25, 0.25], [0.2, 0.6, 0.2], [0.1, 0.1, 0.8]], np.float32))
 TEXT = Text("t", np.array([0, 1, 2], np.int64))
 
@@ -49,6 +63,26 @@ def test_the_same_model_has_no_divergence() -> None:
     assert found.top1 == 1.0
     assert found.perplexity_ratio == pytest.approx(1)
     assert program.calls == [([0], 0), ([1], 1), ([2], 2), ([0, 1], 0), ([2], 2)]
+
+
+def test_an_evaluator_is_asked_for_chunks_and_for_the_last_tokens_one_by_one() -> None:
+    """Every position counts as often as on a runtime: once, and once more at the end of a chunk."""
+    text = Text("t", np.arange(27, dtype=np.int64) % VOCABULARY)
+    program = Evaluated(FLOAT, chunk_shift=1.0)
+    found = measure(program, reference, [text])["t"]
+    chunks = [(text.ids[start : start + 8].tolist(), start) for start in (0, 8, 16, 24)]
+    assert program.calls == chunks + [([position % VOCABULARY], position) for position in range(11, 27)]
+    twice = measure(Program(FLOAT), reference, [Text("t", text.ids[:8])])["t"]
+    assert len(found.kl) == 27 + 4
+    assert len(twice.kl) == 8 + 4
+    # Only the ends of chunks differ: as such, and position 7 once more, since it is not among the last 16.
+    assert np.count_nonzero(found.kl > 1e-6) == 5
+
+
+def test_an_evaluators_speed_is_not_measured() -> None:
+    engine, speed = measure_speed(lambda: Evaluated(FLOAT), lambda: 0)
+    assert vars(speed) == dict.fromkeys(vars(speed))
+    assert isinstance(engine, Evaluated) and not engine.calls
 
 
 def test_divergence_by_hand() -> None:

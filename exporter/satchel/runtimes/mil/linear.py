@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from satchel.runtimes.mil.reductions import softmax
 from satchel.runtimes.mil.values import Array, Function, Inputs
 
 
@@ -31,16 +30,22 @@ def _einsum(inputs: Inputs) -> Array:
 def _scaled_dot_product_attention(inputs: Inputs) -> Array:
     """query [..., l, e], key [..., s, e], value [..., s, v]; attn_mask is added, or says what may be seen.
 
-    Scores, masked scores and probabilities are rounded as if each were a result of its own.
+    Scores, masked scores and probabilities are rounded as if each were a result of its own. All in one buffer: with a
+    long context it is the largest there is.
     """
     query, key, value, mask = inputs["query"], inputs["key"], inputs["value"], inputs.get("attn_mask")
-    scores: Array = query @ key.swapaxes(-1, -2)
-    scores *= np.float32(query.shape[-1] ** -0.5)
-    scores = inputs.round(scores)
-    if mask is not None:
-        visible = np.where(mask, scores, np.float32(-np.inf)) if mask.dtype == np.bool_ else scores + mask
-        scores = inputs.round(np.asarray(visible))
-    return np.asarray(np.matmul(inputs.round(softmax(scores)), value))
+    scores: Array = (query * np.float32(query.shape[-1] ** -0.5)) @ key.swapaxes(-1, -2)
+    inputs.round(scores)
+    if mask is not None and mask.dtype == np.bool_:
+        np.copyto(scores, -np.inf, where=~mask)
+    elif mask is not None:
+        scores += mask
+        inputs.round(scores)
+    scores -= scores.max(-1, keepdims=True)
+    np.exp(scores, out=scores)
+    scores /= scores.sum(-1, keepdims=True)
+    inputs.round(scores)
+    return np.asarray(np.matmul(scores, value))
 
 
 LINEAR: dict[str, Function] = {

@@ -80,9 +80,10 @@ class Inputs:
     def __contains__(self, name: str) -> bool:
         return name in self._values
 
-    def round(self, array: Array) -> Array:
-        """An intermediate result that a device keeps in the operation's own type."""
-        return to_half_and_back(array) if self.half else array
+    def round(self, array: Array) -> None:
+        """In place: an intermediate result, which a device keeps in the operation's own type."""
+        if self.half:
+            array[...] = array.astype(np.float16)
 
     def integer(self, name: str, default: int) -> int:
         return int(self._values.get(name, default))
