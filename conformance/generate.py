@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cases import generation, prompt, sampler, tokenizer
+from cases import errors, prompt, sampler, session, stop_strings, streaming, tokenizer
 
 HERE = Path(__file__).parent
 
-KINDS = (tokenizer, prompt, sampler, generation)
+KINDS = (tokenizer, prompt, sampler, streaming, stop_strings, session, errors)
 
 
 def files() -> dict[str, str]:

@@ -36,7 +36,7 @@ def generate(request: GenerateRequest, console: Console) -> dict[str, Any]:
     temperature = request.temperature
     if temperature is None:
         temperature = float(manifest.generation_defaults.get("temperature", 0.0))
-    options = GenerateOptions(request.max_tokens, temperature, request.seed)
+    options = GenerateOptions(max_new_tokens=request.max_tokens, temperature=temperature, seed=request.seed)
     tokenizer = Tokenizer.from_bytes(bundle.file("tokenizer").read_bytes())
     ids = _prompt_ids(bundle, tokenizer, request)
     engine = backend.runtime()(bundle.file("program"), None)

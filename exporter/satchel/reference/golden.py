@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from satchel.errors import InternalError
 from satchel.reference.prompt import PromptProgram, Turn
-from satchel.reference.sampler import Sampler
+from satchel.reference.sampler import Sampler, SamplingOptions
 from satchel.reference.tokenizer import Tokenizer
 
 SCHEMA_VERSION = 1
@@ -162,7 +162,7 @@ def sampler_vectors() -> list[dict[str, Any]]:
     """Draws from small rows of logits: options and the ids that one sampler draws one after another."""
     vectors = []
     for logits, temperature, seed in _DRAWS:
-        sampler = Sampler(temperature, seed)
+        sampler = Sampler(SamplingOptions(temperature=temperature, seed=seed), len(logits))
         row = np.array(logits, dtype=np.float32)
         ids = [sampler.sample(row) for _ in range(_DRAWS_EACH)]
         vectors.append({"logits": list(logits), "temperature": temperature, "seed": seed, "ids": ids})

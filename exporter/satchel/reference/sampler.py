@@ -5,13 +5,14 @@ device gives the same bits: no sums but the running one, no exp, no fused multip
 """
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from satchel.errors import LogitsError, UsageError
 
-MAX_TEMPERATURE = 100.0
 _WORD = (1 << 64) - 1
 
 _LOG2_E = float.fromhex("0x1.71547652b82fep+0")
@@ -52,33 +53,110 @@ class Xoshiro256:
         return (self.next() >> 11) * 2.0**-53
 
 
-def check_sampling(temperature: float, seed: int) -> None:
-    """Raises UsageError unless temperature is 0 (greedy) to 100 and seed a signed 64-bit number."""
-    if not 0.0 <= temperature <= MAX_TEMPERATURE:
-        raise UsageError(f"temperature is {temperature}; it must be 0 (greedy) to {MAX_TEMPERATURE:g}")
-    if not -(1 << 63) <= seed < 1 << 63:
-        raise UsageError(f"seed is {seed}; it must fit 64 bits with sign, -2^63 to 2^63 - 1")
+@dataclass(frozen=True, kw_only=True)
+class SamplingOptions:
+    """How a token is drawn; the neutral values change nothing. Raises UsageError outside the ranges.
+
+    temperature: 0 (greedy) to 100. top_k: at least 1, None for all. top_p: above 0, to 1. min_p: 0 to 1.
+    repetition_penalty: 0.1 to 10, for ids of the prompt and the answer. presence_penalty, frequency_penalty: -2 to 2,
+    for ids of the answer. logit_bias: per id -100 to 100, or negative infinity, which forbids it. seed: 64 bits.
+    """
+
+    temperature: float = 0.0
+    top_k: int | None = None
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require("temperature", self.temperature, 0.0 <= self.temperature <= 100.0, "0 (greedy) to 100")
+        _require("top_k", self.top_k, self.top_k is None or self.top_k >= 1, "at least 1")
+        _require("top_p", self.top_p, 0.0 < self.top_p <= 1.0, "above 0, to 1")
+        _require("min_p", self.min_p, 0.0 <= self.min_p <= 1.0, "0 to 1")
+        _require("repetition_penalty", self.repetition_penalty, 0.1 <= self.repetition_penalty <= 10.0, "0.1 to 10")
+        _require("presence_penalty", self.presence_penalty, -2.0 <= self.presence_penalty <= 2.0, "-2 to 2")
+        _require("frequency_penalty", self.frequency_penalty, -2.0 <= self.frequency_penalty <= 2.0, "-2 to 2")
+        for token, bias in self.logit_bias.items():
+            _require("an id in logit_bias", token, token >= 0, "at least 0")
+            allowed = -100.0 <= bias <= 100.0 or bias == -math.inf
+            _require(f"logit_bias of token {token}", bias, allowed, "-100 to 100, or negative infinity")
+        _require("seed", self.seed, -(1 << 63) <= self.seed < 1 << 63, "a 64-bit number with sign, -2^63 to 2^63 - 1")
+
+
+def _require(name: str, value: object, allowed: bool, wanted: str) -> None:
+    if not allowed:
+        raise UsageError(f"{name} is {value}; it must be {wanted}")
 
 
 class Sampler:
-    """One generation's sampler: it owns the random generator."""
+    """One generation's sampler: it owns the random generator and the counts that penalties look at.
 
-    def __init__(self, temperature: float = 0.0, seed: int = 0) -> None:
-        check_sampling(temperature, seed)
-        self._temperature = temperature
-        self._generator = Xoshiro256(seed)
+    prompt: ids before the first drawn one. Raises UsageError if logit_bias names an id beyond the vocabulary.
+    """
+
+    def __init__(self, options: SamplingOptions, vocab_size: int, prompt: Sequence[int] = ()) -> None:
+        self._options = options
+        self._generator = Xoshiro256(options.seed)
+        self._seen = np.zeros(vocab_size, dtype=np.bool_)  # in the prompt or the answer
+        self._seen[list(prompt)] = True
+        self._drawn = np.zeros(vocab_size, dtype=np.float64)  # how often in the answer
+        self._bias = np.zeros(vocab_size, dtype=np.float64)
+        for token, bias in options.logit_bias.items():
+            if token >= vocab_size:
+                raise UsageError(
+                    f"logit_bias names token {token} and the model has {vocab_size} tokens, 0 to {vocab_size - 1}"
+                )
+            self._bias[token] = bias
 
     def sample(self, logits: NDArray[np.float32]) -> int:
         """The next id from logits float32 [vocabulary]. Raises LogitsError if no token can be drawn from them."""
         _check(logits)
-        if self._temperature == 0.0:
-            return int(np.argmax(logits))
-        wide = logits.astype(np.float64)
+        x = self._adjusted(logits.astype(np.float64))
+        token = int(np.argmax(x)) if self._options.temperature == 0.0 else self._draw(x)
+        if x[token] == -np.inf:
+            raise LogitsError("logit_bias forbids every token that the program could give: allow one")
+        self._seen[token] = True
+        self._drawn[token] += 1.0
+        return token
+
+    def _adjusted(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Penalties, then biases."""
+        options = self._options
+        penalty = options.repetition_penalty
+        x = np.where(self._seen, np.where(x > 0.0, x / penalty, x * penalty), x)
+        fallen = (x - self._drawn * options.frequency_penalty) - options.presence_penalty
+        x = np.where(self._drawn > 0.0, fallen, x)
+        return x + self._bias
+
+    def _draw(self, x: NDArray[np.float64]) -> int:
+        options = self._options
+        largest = x.max()
+        if largest == -np.inf:
+            return 0
         with np.errstate(over="ignore"):  # a tiny temperature gives negative infinity, whose weight is 0
-            weights = exp_of_negatives((wide - wide.max()) / self._temperature)
-        running = np.add.accumulate(weights)
+            weights = exp_of_negatives((x - largest) / options.temperature)
+        kept = np.ones(len(x), dtype=np.bool_)
+        if options.top_k is not None or options.top_p < 1.0:
+            order = np.lexsort((np.arange(len(x)), -x))[: options.top_k]  # the likeliest first, of equals the lowest id
+            if options.top_p < 1.0:
+                target = options.top_p * _running(weights[np.sort(order)])[-1]
+                order = order[: int(np.searchsorted(_running(weights[order]), target, side="left")) + 1]
+            kept[:] = False
+            kept[order] = True
+        kept &= weights >= options.min_p
+        ids = np.flatnonzero(kept)
+        running = _running(weights[ids])
         target = self._generator.uniform() * float(running[-1])
-        return int(np.searchsorted(running, target, side="right"))
+        return int(ids[np.searchsorted(running, target, side="right")])
+
+
+def _running(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums of the first 1, 2, .. weights, added one after another."""
+    return np.add.accumulate(weights)
 
 
 def exp_of_negatives(z: NDArray[np.float64]) -> NDArray[np.float64]:

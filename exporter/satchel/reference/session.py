@@ -1,4 +1,4 @@
-"""Generates text from a prompt: prefill, then one token after another until something ends it."""
+"""Generates text from a prompt: prefill, then one token after another until something ends it (docs/sessions.md)."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from satchel.errors import ContextLengthError, UsageError
-from satchel.reference.sampler import Sampler, check_sampling
+from satchel.reference.sampler import Sampler, SamplingOptions
+from satchel.reference.stop import StopStrings, check_stop_strings
 from satchel.reference.stream import TextStream
 from satchel.reference.tokenizer import Tokenizer
 from satchel.runtimes.engine import Engine
@@ -20,36 +21,51 @@ DEFAULT_MAX_NEW_TOKENS = 256
 class FinishReason(StrEnum):
     """Why a generation ended."""
 
-    STOP = "stop"  # the model ended its turn
+    STOP = "stop"  # the model ended its turn, or a stop string was complete
     LENGTH = "length"  # max_new_tokens
     CONTEXT_FULL = "context_full"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"  # by ChatSession.stop
 
 
-@dataclass(frozen=True)
-class GenerateOptions:
-    """max_new_tokens: at least 1. temperature: 0 (greedy) to 100. Raises UsageError outside the ranges."""
+class ContextPolicy(StrEnum):
+    """What a session does when its conversation no longer fits."""
+
+    ERROR = "error"
+    DROP_OLDEST_TURNS = "drop_oldest_turns"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateOptions(SamplingOptions):
+    """max_new_tokens: at least 1. timeout: seconds, above 0. Raises UsageError outside the ranges."""
 
     max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS
-    temperature: float = 0.0
-    seed: int = 0
+    stop_strings: tuple[str, ...] = ()
+    timeout: float | None = None
+    context_policy: ContextPolicy = ContextPolicy.ERROR
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.max_new_tokens < 1:
             raise UsageError(f"max_new_tokens is {self.max_new_tokens}; it must be at least 1")
-        check_sampling(self.temperature, self.seed)
+        if self.timeout is not None and not self.timeout > 0:
+            raise UsageError(f"timeout is {self.timeout} seconds; it must be above 0")
+        check_stop_strings(self.stop_strings)
 
 
 @dataclass(frozen=True)
 class GenerationStats:
     """Counts and times of one generation. The token that ended the turn is not counted among the generated ones.
 
-    time_to_first_token: seconds from the call to the first drawn token. Speeds are tokens per second; the decode speed
-    is None if nothing was decoded.
+    cached_tokens: how many of the prompt's tokens the engine still held. time_to_first_token: seconds from the call to
+    the first drawn token, None if it ended before. Speeds are tokens per second, of the tokens that were fed; the
+    decode speed is None if nothing was decoded.
     """
 
     prompt_tokens: int
+    cached_tokens: int
     generated_tokens: int
-    time_to_first_token: float
+    time_to_first_token: float | None
     prefill_tokens_per_second: float
     decode_tokens_per_second: float | None
 
@@ -67,87 +83,135 @@ class TextChunk:
     stats: GenerationStats | None = None
 
 
+class EngineMemory:
+    """An engine together with the ids that its KV cache holds: feeding a prompt starts where it differs from them."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._fed: list[int] = []
+
+    def reusable(self, ids: Sequence[int]) -> int:
+        """How many of the first ids need not be fed again. The last one always is: its logits are wanted."""
+        count = 0
+        for held, wanted in zip(self._fed, ids[:-1], strict=False):
+            if held != wanted:
+                break
+            count += 1
+        return count
+
+    def forward(self, tokens: Sequence[int], position: int) -> NDArray[np.float32]:
+        """Logits after `tokens` at `position`; what was held from there on is forgotten, all of it if this fails."""
+        held, self._fed = self._fed[:position], []
+        logits = self.engine.forward(np.array(tokens, dtype=np.int64), position)
+        self._fed = [*held, *tokens]
+        return logits
+
+
 def generate(
-    engine: Engine,
+    engine: Engine | EngineMemory,
     tokenizer: Tokenizer,
     prompt_ids: Sequence[int],
     stop_ids: Sequence[int],
     options: GenerateOptions,
     clock: Callable[[], float] = time.perf_counter,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> Iterator[TextChunk]:
     """Streams the model's continuation of a prompt, which starts at position 0 of the context.
 
-    A stop id ends the answer and is not part of it. Raises UsageError for an empty prompt and ContextLengthError for
-    one that does not fit, both before the engine is used.
+    A stop id ends the answer and is not part of it. Raises UsageError for an empty prompt or a logit bias beyond the
+    vocabulary and ContextLengthError for a prompt that does not fit, all before the engine is used.
     """
+    memory = engine if isinstance(engine, EngineMemory) else EngineMemory(engine)
+    context_length = memory.engine.context_length
     if not prompt_ids:
         raise UsageError("the prompt is empty: it needs at least one token")
-    if len(prompt_ids) > engine.context_length:
+    if len(prompt_ids) > context_length:
         raise ContextLengthError(
-            f"the prompt has {len(prompt_ids)} tokens and the context holds {engine.context_length}: "
+            f"the prompt has {len(prompt_ids)} tokens and the context holds {context_length}: "
             "shorten the prompt, or build with a larger --context"
         )
-    return _generate(engine, tokenizer, prompt_ids, frozenset(stop_ids), options, clock)
+    sampler = Sampler(options, memory.engine.vocab_size, prompt_ids)
+    return _generate(memory, tokenizer, prompt_ids, frozenset(stop_ids), options, sampler, clock, cancelled)
 
 
 def _generate(
-    engine: Engine,
+    memory: EngineMemory,
     tokenizer: Tokenizer,
     prompt_ids: Sequence[int],
     stop_ids: frozenset[int],
     options: GenerateOptions,
+    sampler: Sampler,
     clock: Callable[[], float],
+    cancelled: Callable[[], bool],
 ) -> Iterator[TextChunk]:
     started = clock()
-    sampler = Sampler(options.temperature, options.seed)
-    stream = TextStream(tokenizer)
-    logits = _prefill(engine, prompt_ids)
-    prefilled = clock()
-    token = sampler.sample(logits)
-    first_token = clock()
 
-    position = len(prompt_ids)
+    def interruption() -> FinishReason | None:
+        if cancelled():
+            return FinishReason.CANCELLED
+        if options.timeout is not None and clock() - started >= options.timeout:
+            return FinishReason.TIMEOUT
+        return None
+
+    engine = memory.engine
+    stream = TextStream(tokenizer)
+    stop_strings = StopStrings(options.stop_strings)
+    cached = position = memory.reusable(prompt_ids)
     generated = 0
+    first_token = None
     decode_seconds = 0.0  # without the time that the reader of the chunks takes
     unsent: list[int] = []
-    while True:
+
+    reason = interruption()
+    while reason is None and position < len(prompt_ids):
+        chunk = prompt_ids[position : position + engine.prefill_chunk]
+        logits = memory.forward(chunk, position)
+        position += len(chunk)
+        if position < len(prompt_ids):
+            reason = interruption()
+    prefilled = clock()
+    prefill_seconds = prefilled - started
+    shown = ""
+    if reason is None:
+        token = sampler.sample(logits)
+        first_token = clock()
+    while reason is None:
         if token in stop_ids:
             reason = FinishReason.STOP
             break
         generated += 1
         unsent.append(token)
-        text = stream.push(token)
-        if text:
-            yield TextChunk(text, tuple(unsent))
+        shown = stop_strings.push(stream.push(token))
+        if stop_strings.found:
+            reason = FinishReason.STOP
+            break
+        if shown:
+            yield TextChunk(shown, tuple(unsent))
             unsent.clear()
+            shown = ""
         if generated == options.max_new_tokens:
             reason = FinishReason.LENGTH
-            break
-        if position == engine.context_length:
+        elif position == engine.context_length:
             reason = FinishReason.CONTEXT_FULL
-            break
-        step_started = clock()
-        token = sampler.sample(engine.forward(np.array([token], dtype=np.int64), position))
-        decode_seconds += clock() - step_started
-        position += 1
+        else:
+            reason = interruption()
+        if reason is None:
+            step_started = clock()
+            token = sampler.sample(memory.forward([token], position))
+            decode_seconds += clock() - step_started
+            position += 1
 
-    decoded = position - len(prompt_ids)
+    decoded = max(0, position - len(prompt_ids))
     stats = GenerationStats(
         prompt_tokens=len(prompt_ids),
+        cached_tokens=cached,
         generated_tokens=generated,
-        time_to_first_token=first_token - started,
-        prefill_tokens_per_second=_rate(len(prompt_ids), prefilled - started),
+        time_to_first_token=None if first_token is None else first_token - started,
+        prefill_tokens_per_second=_rate(min(position, len(prompt_ids)) - cached, prefill_seconds),
         decode_tokens_per_second=_rate(decoded, decode_seconds) if decoded else None,
     )
-    yield TextChunk(stream.finish(), tuple(unsent), reason, stats)
-
-
-def _prefill(engine: Engine, prompt_ids: Sequence[int]) -> NDArray[np.float32]:
-    """Feeds the prompt in chunks as large as the engine takes; the logits after the last one."""
-    tokens = np.array(prompt_ids, dtype=np.int64)
-    for start in range(0, len(tokens), engine.prefill_chunk):
-        logits = engine.forward(tokens[start : start + engine.prefill_chunk], start)
-    return logits
+    shown += stop_strings.push(stream.finish()) + stop_strings.finish()
+    yield TextChunk(shown, tuple(unsent), reason, stats)
 
 
 def _rate(count: int, seconds: float) -> float:

@@ -1,12 +1,14 @@
 """The sampler against published vectors, a plain loop of its specification, and the distribution it stands for."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 
 from satchel.errors import LogitsError, UsageError
-from satchel.reference.sampler import Sampler, Xoshiro256, exp_of_negatives
+from satchel.reference.sampler import Sampler, SamplingOptions, Xoshiro256, exp_of_negatives
 
 
 def generator_with(words: list[int]) -> Xoshiro256:
@@ -38,14 +40,57 @@ def scalar_exp(z: float) -> float:
     return p * 2.0**k
 
 
-def scalar_sample(logits: list[float], temperature: float, generator: Xoshiro256) -> int:
-    largest = max(logits)
-    running, total = [], 0.0
-    for logit in logits:
-        total += scalar_exp((logit - largest) / temperature)
-        running.append(total)
-    target = (generator.next() >> 11) * 2.0**-53 * total
-    return next(index for index, value in enumerate(running) if value > target)
+def sampler_of(vocab_size: int, prompt: Sequence[int] = (), **options: Any) -> Sampler:
+    return Sampler(SamplingOptions(**options), vocab_size, prompt)
+
+
+class ScalarSampler:
+    """docs/sampling.md word for word, one number after another."""
+
+    def __init__(self, options: SamplingOptions, prompt: Sequence[int] = ()) -> None:
+        self.options, self.prompt, self.answer = options, prompt, list[int]()
+        self.generator = Xoshiro256(options.seed)
+
+    def sample(self, logits: list[float]) -> int:
+        o = self.options
+        x = []
+        for i, logit in enumerate(logits):
+            value = logit
+            if i in self.prompt or i in self.answer:
+                value = value / o.repetition_penalty if value > 0 else value * o.repetition_penalty
+            if (count := self.answer.count(i)) > 0:
+                value = (value - count * o.frequency_penalty) - o.presence_penalty
+            x.append(value + o.logit_bias.get(i, 0.0))
+        token = self.draw(x)
+        self.answer.append(token)
+        return token
+
+    def draw(self, x: list[float]) -> int:
+        o = self.options
+        order = sorted(range(len(x)), key=lambda i: (-x[i], i))
+        if o.temperature == 0.0:
+            return order[0]
+        m = x[order[0]]
+        kept = order if o.top_k is None else order[: o.top_k]
+        w = {i: scalar_exp((x[i] - m) / o.temperature) for i in sorted(kept)}
+        if o.top_p < 1.0:
+            total = 0.0
+            for i in sorted(kept):
+                total += w[i]
+            share, first = 0.0, list[int]()
+            for i in kept:
+                first.append(i)
+                share += w[i]
+                if share >= o.top_p * total:
+                    break
+            kept = first
+        kept = sorted(i for i in kept if w[i] >= o.min_p)
+        total, running = 0.0, list[tuple[int, float]]()
+        for i in kept:
+            total += w[i]
+            running.append((i, total))
+        target = (self.generator.next() >> 11) * 2.0**-53 * total
+        return next(i for i, sum_so_far in running if sum_so_far > target)
 
 
 def test_exp_equals_the_specification_to_the_bit_and_the_truth_closely() -> None:
@@ -63,15 +108,45 @@ def test_exp_equals_the_specification_to_the_bit_and_the_truth_closely() -> None
 def test_sampling_equals_the_specification_to_the_bit(temperature: float) -> None:
     """Rows longer than numpy's pairwise blocks, so that a sum in another order would show."""
     random = np.random.default_rng(2)
-    sampler, generator = Sampler(temperature, seed=-77), Xoshiro256(-77)
+    options = SamplingOptions(temperature=temperature, seed=-77)
+    sampler, scalar = Sampler(options, 3000), ScalarSampler(options)
     for _ in range(40):
         logits = (random.standard_normal(3000) * 4).astype(np.float32)
-        assert sampler.sample(logits) == scalar_sample(logits.tolist(), temperature, generator)
+        assert sampler.sample(logits) == scalar.sample(logits.tolist())
+
+
+def test_every_option_equals_the_specification_to_the_bit() -> None:
+    """Random options and rows, with many equal logits and some that are never drawn."""
+    random = np.random.default_rng(3)
+    drawn = set()
+    for seed in range(300):
+        size = int(random.integers(1, 120))
+        options = SamplingOptions(
+            temperature=float(random.choice([0.0, 0.2, 1.0, 5.0])),
+            top_k=None if random.random() < 0.5 else int(random.integers(1, 130)),
+            top_p=1.0 if random.random() < 0.4 else float(random.uniform(0.01, 1.0)),
+            min_p=0.0 if random.random() < 0.5 else float(random.uniform(0.0, 1.0)),
+            repetition_penalty=float(random.choice([1.0, 0.5, 1.3])),
+            presence_penalty=float(random.choice([0.0, -1.0, 0.7])),
+            frequency_penalty=float(random.choice([0.0, -0.3, 0.4])),
+            logit_bias={int(i): float(random.choice([-100.0, -1.5, 2.0])) for i in random.integers(0, size, 3)},
+            seed=seed,
+        )
+        prompt = random.integers(0, size, 5).tolist()
+        sampler, scalar = Sampler(options, size, prompt), ScalarSampler(options, prompt)
+        for _ in range(8):
+            logits = np.round(random.standard_normal(size) * 3).astype(np.float32)
+            logits[random.random(size) < 0.1] = -np.inf
+            logits[int(random.integers(0, size))] = 1.0
+            token = sampler.sample(logits)
+            assert token == scalar.sample(logits.tolist()), options
+            drawn.add(token)
+    assert len(drawn) > 50
 
 
 def test_draws_follow_the_softmax() -> None:
     logits = np.array([0.0, 1.0, -np.inf, 2.0], dtype=np.float32)
-    sampler = Sampler(temperature=2.0, seed=5)
+    sampler = sampler_of(4, temperature=2.0, seed=5)
     counts = np.bincount([sampler.sample(logits) for _ in range(20_000)], minlength=4)
     weights = np.exp(logits / 2.0)
     assert counts[2] == 0
@@ -80,7 +155,7 @@ def test_draws_follow_the_softmax() -> None:
 
 def test_greedy_takes_the_lowest_of_equals_and_ignores_the_seed() -> None:
     logits = np.array([-1.0, 3.0, 3.0, -np.inf], dtype=np.float32)
-    assert {Sampler(0.0, seed).sample(logits) for seed in range(5)} == {1}
+    assert {sampler_of(4, seed=seed).sample(logits) for seed in range(5)} == {1}
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
@@ -94,16 +169,26 @@ def test_greedy_takes_the_lowest_of_equals_and_ignores_the_seed() -> None:
 )
 def test_nonsense_is_an_error(temperature: float, logits: list[float], named: str) -> None:
     with pytest.raises(LogitsError, match=named):
-        Sampler(temperature).sample(np.array(logits, dtype=np.float32))
+        sampler_of(len(logits), temperature=temperature).sample(np.array(logits, dtype=np.float32))
 
 
-@pytest.mark.parametrize("temperature", [-0.1, 100.5, math.nan, math.inf])
-def test_temperature_out_of_range_names_the_range(temperature: float) -> None:
-    with pytest.raises(UsageError, match=r"0 \(greedy\) to 100"):
-        Sampler(temperature)
+def test_a_forbidden_token_is_never_drawn_and_forbidding_all_is_an_error() -> None:
+    logits = np.zeros(3, dtype=np.float32)
+    bias = {0: -math.inf, 2: -math.inf}
+    sampler = sampler_of(3, temperature=1.0, logit_bias=bias)
+    assert {sampler.sample(logits) for _ in range(50)} == {1}
+    for temperature in (0.0, 1.0):
+        with pytest.raises(LogitsError, match="forbids every token"):
+            sampler_of(3, temperature=temperature, logit_bias={**bias, 1: -math.inf}).sample(logits)
+
+
+def test_a_bias_beyond_the_vocabulary_is_refused() -> None:
+    with pytest.raises(UsageError, match="token 3 and the model has 3 tokens, 0 to 2"):
+        sampler_of(3, logit_bias={3: 1.0})
 
 
 @pytest.mark.parametrize("seed", [2**63, -(2**63) - 1])
 def test_seed_out_of_range_names_the_range(seed: int) -> None:
-    with pytest.raises(UsageError, match="64 bits"):
-        Sampler(1.0, seed)
+    """The other ranges are those of the shared cases (conformance/errors.json)."""
+    with pytest.raises(UsageError, match="64-bit"):
+        SamplingOptions(temperature=1.0, seed=seed)

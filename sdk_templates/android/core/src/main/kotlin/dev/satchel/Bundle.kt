@@ -34,13 +34,16 @@ internal class Bundle private constructor(
         PromptProgram.parse(File(directory, artifact.file).readText())
     }
 
+    /** The content of `golden.json`; null if the bundle has none. */
+    fun openGolden(): JsonFields? = manifest.artifact(Manifest.GOLDEN)?.let { artifact ->
+        JsonFields.parse(artifact.file, File(directory, artifact.file).readText())
+    }
+
     /** Opens the program with the factory of the bundle's backend. Call [verify] before. */
+    @OptIn(InternalSatchelApi::class)
     fun openEngine(factories: Iterable<TokenEngineFactory>, threads: Int): TokenEngine {
-        val factory = factories.find { it.backend == manifest.backend } ?: throw SatchelException.Unavailable(
-            "No engine for ${manifest.backend} is on the class path, " +
-                "only ${factories.map { it.backend }}; add the library satchel-${manifest.backend}",
-        )
-        requireCpuFeatures(manifest.requiredCpuFeatures)
+        objection(manifest, DeviceFacts.read(), factories)?.let { throw SatchelException.Unavailable(it) }
+        val factory = factories.first { it.backend == manifest.backend }
         val program = manifest.requireArtifact(Manifest.PROGRAM).file
         val engine = factory.open(File(directory, program), threads)
         val expected = listOf(manifest.vocabSize, manifest.contextLength, manifest.prefillChunk)
@@ -57,7 +60,7 @@ internal class Bundle private constructor(
     }
 
     companion object {
-        private val INSTALLED_ROLES = setOf(Manifest.PROGRAM, Manifest.TOKENIZER, Manifest.PROMPT)
+        private val INSTALLED_ROLES = setOf(Manifest.PROGRAM, Manifest.TOKENIZER, Manifest.PROMPT, Manifest.GOLDEN)
         private val NO_OUTPUT = object : OutputStream() {
             override fun write(b: Int) = Unit
 
@@ -82,6 +85,13 @@ internal class Bundle private constructor(
         fun installedArtifacts(manifest: Manifest): List<Manifest.Artifact> =
             manifest.artifacts.filter { it.role in INSTALLED_ROLES }
     }
+}
+
+/** A hash over all files that a device needs. */
+internal fun contentVersion(manifest: Manifest): String {
+    val content = Bundle.installedArtifacts(manifest).joinToString("") { it.role + it.sha256 }
+    val digest = MessageDigest.getInstance("SHA-256").digest(content.encodeToByteArray())
+    return digest.joinToString("") { "%02x".format(it) }
 }
 
 private const val COPY_BUFFER = 1 shl 16
@@ -113,25 +123,3 @@ internal fun copyVerified(
         throw SatchelException.BundleCorrupt(artifact.file, "sha256 ${artifact.sha256}", actual)
     }
 }
-
-/** @throws SatchelException.Unavailable if this CPU lacks a feature that the program's kernels are compiled for */
-private fun requireCpuFeatures(required: Map<String, List<String>>) {
-    val wanted = if (System.getProperty("os.arch") == "aarch64") required["arm64-v8a"].orEmpty() else emptyList()
-    if (wanted.isEmpty()) return
-    val present = try {
-        cpuFeatures(File("/proc/cpuinfo").readText())
-    } catch (_: IOException) {
-        return // not every sandbox shows it; the kernels then find out themselves
-    }
-    val missing = wanted - present
-    if (missing.isNotEmpty()) {
-        throw SatchelException.Unavailable("This device's processor lacks ${missing.joinToString()}")
-    }
-}
-
-/** The features that all cores in a `/proc/cpuinfo` have. */
-internal fun cpuFeatures(cpuinfo: String): Set<String> = cpuinfo.lineSequence()
-    .filter { it.startsWith("Features") }
-    .map { it.substringAfter(':').trim().split(' ').toSet() }
-    .reduceOrNull { all, core -> all intersect core }
-    .orEmpty()

@@ -4,7 +4,6 @@ import java.io.File
 import java.io.IOException
 import java.io.InputStream
 import java.io.OutputStream
-import java.security.MessageDigest
 
 /**
  * Unpacks a bundle into files, once: an app's assets can't be mapped into memory.
@@ -79,16 +78,13 @@ public class BundleInstaller(
         root.listFiles { file -> file.name.endsWith(UNFINISHED) }?.forEach { it.deleteRecursively() }
     }
 
-    private fun folderName(name: String, manifest: Manifest): String {
-        val content = Bundle.installedArtifacts(manifest).joinToString("") { it.role + it.sha256 }
-        val digest = MessageDigest.getInstance("SHA-256").digest(content.encodeToByteArray())
-        return name + SEPARATOR + digest.take(VERSION_BYTES).joinToString("") { "%02x".format(it) }
-    }
+    private fun folderName(name: String, manifest: Manifest): String =
+        name + SEPARATOR + contentVersion(manifest).take(VERSION_DIGITS)
 
     private companion object {
         const val SEPARATOR = "@"
         const val UNFINISHED = ".unfinished"
-        const val VERSION_BYTES = 8
+        const val VERSION_DIGITS = 16
 
         /** Two loads in one process must not unpack into the same folder. */
         val LOCK = Any()

@@ -1,14 +1,16 @@
 package dev.satchel
 
 import kotlinx.coroutines.asCoroutineDispatcher
+import kotlinx.coroutines.ensureActive
 import kotlinx.coroutines.sync.Mutex
-import kotlinx.coroutines.sync.withLock
 import kotlinx.coroutines.withContext
+import kotlinx.coroutines.withTimeoutOrNull
 import java.util.concurrent.ExecutionException
 import java.util.concurrent.FutureTask
 import java.util.concurrent.LinkedBlockingQueue
 import java.util.concurrent.ThreadPoolExecutor
 import java.util.concurrent.TimeUnit
+import kotlin.time.Duration
 
 /**
  * Owns a [TokenEngine]: one thread at a time touches it, one generation at a time uses it, and closing waits for the
@@ -17,6 +19,8 @@ import java.util.concurrent.TimeUnit
 internal class EngineThread(
     private val engine: TokenEngine,
 ) {
+    private val memory = EngineMemory(engine)
+
     // Never shut down, so that no task is ever rejected; the thread ends by itself when nothing comes.
     private val executor =
         ThreadPoolExecutor(1, 1, IDLE_SECONDS, TimeUnit.SECONDS, LinkedBlockingQueue()) { task ->
@@ -28,26 +32,50 @@ internal class EngineThread(
     @Volatile
     private var closing: FutureTask<Unit>? = null
 
-    /** Runs [body] while no other generation runs; others wait for their turn. */
-    suspend fun <T> exclusively(body: suspend () -> T): T {
+    /**
+     * Runs [body] while no other generation runs; others wait for their turn.
+     *
+     * @param patience how long to wait for the turn, null for as long as it takes
+     * @return what [body] gives, or null if the turn did not come in time
+     */
+    suspend fun <T : Any> exclusively(patience: Duration? = null, body: suspend () -> T): T? {
         requireOpen()
-        return generations.withLock {
+        var isOurs = false
+        try {
+            if (patience == null) {
+                generations.lock()
+                isOurs = true
+            } else {
+                withTimeoutOrNull(patience) {
+                    generations.lock()
+                    isOurs = true // the time may run out between here and the end of this block
+                }
+            }
+            if (!isOurs) return null
             requireOpen()
-            body()
+            return body()
+        } finally {
+            if (isOurs) generations.unlock()
         }
     }
 
     /**
-     * Runs one step on the engine's thread. A step can't be interrupted: a cancelled caller waits for its end.
+     * Runs [body] on the engine's thread. A forward can't be interrupted: a cancelled caller waits for its end.
+     *
+     * [body] calls its second argument before every forward; it throws if the caller was cancelled or the engine is to
+     * be closed.
      *
      * @throws IllegalStateException if the engine is closed
      */
-    suspend fun <T> step(body: (TokenEngine) -> T): T = withContext(dispatcher) {
+    suspend fun <T> step(body: (EngineMemory, () -> Unit) -> T): T = withContext(dispatcher) {
         requireOpen()
-        body(engine)
+        body(memory) {
+            ensureActive()
+            requireOpen()
+        }
     }
 
-    /** Lets the running step end, then closes the engine; later steps fail. Idempotent. */
+    /** Lets the running forward end, then closes the engine; later steps fail. Idempotent. */
     fun close() {
         val closed = synchronized(this) {
             closing ?: FutureTask { engine.close() }.also { task ->
@@ -55,10 +83,19 @@ internal class EngineThread(
                 executor.execute(task)
             }
         }
+        var isInterrupted = false
         try {
-            closed.get()
-        } catch (e: ExecutionException) {
-            throw e.cause ?: e
+            while (true) {
+                try {
+                    return closed.get()
+                } catch (_: InterruptedException) {
+                    isInterrupted = true // returning now would let the caller unmap what the engine still reads
+                } catch (e: ExecutionException) {
+                    throw e.cause ?: e
+                }
+            }
+        } finally {
+            if (isInterrupted) Thread.currentThread().interrupt()
         }
     }
 

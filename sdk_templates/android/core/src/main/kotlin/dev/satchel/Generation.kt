@@ -1,69 +1,143 @@
 package dev.satchel
 
-import kotlin.time.Duration
+import kotlin.time.Duration.Companion.nanoseconds
+
+/** The system's steady clock, or that of a test. */
+internal fun interface Clock {
+    fun nanos(): Long
+}
 
 /**
- * How to continue a prompt.
+ * One answer in the making: the loop over the engine's steps (docs/sessions.md). Lives on the engine's thread.
  *
- * @property maxNewTokens most tokens to generate, at least 1; null for the bundle's default
- * @property temperature 0 always takes the likeliest token, larger values choose more freely, up to 100; null for the
- * bundle's default
- * @property seed the same seed gives the same text for the same prompt and options; null for a new one each time
- * @throws IllegalArgumentException if a value is out of range
+ * A step that shows no text allocates nothing; one that does allocates its chunk.
+ *
+ * @param startedNanos when the caller asked, by [clock]
+ * @param isStopped whether the caller wants no more of it
  */
-public class GenerateOptions(
-    public val maxNewTokens: Int? = null,
-    public val temperature: Double? = null,
-    public val seed: Long? = null,
+internal class Generation(
+    private val memory: EngineMemory,
+    private val tokenizer: Tokenizer,
+    private val prompt: IntArray,
+    private val sampler: Sampler,
+    private val stopIds: IntArray,
+    private val maxNewTokens: Int,
+    options: GenerateOptions,
+    private val clock: Clock,
+    private val startedNanos: Long,
+    private val isStopped: () -> Boolean,
 ) {
-    init {
-        require(maxNewTokens == null || maxNewTokens >= 1) { "maxNewTokens is $maxNewTokens; it must be at least 1" }
-        if (temperature != null) Sampler.requireTemperature(temperature)
+    /** How many of the prompt's tokens the engine still remembers. */
+    val cachedTokens: Int = memory.reusable(prompt)
+
+    private val timeoutNanos = options.timeout?.inWholeNanoseconds ?: Long.MAX_VALUE
+    private val stopStrings = StopStrings(options.stopStrings)
+    private val stream = Utf8Stream()
+    private val single = IntArray(1)
+    private val unsent = Ids.Buffer()
+
+    private var position = cachedTokens
+    private var generated = 0
+    private var text = ""
+    private var reason: FinishReason? = null
+    private var isStarted = false
+    private var prefilledNanos = NEVER
+    private var firstTokenNanos = NEVER
+    private var decodeNanos = 0L
+
+    /**
+     * The next chunk: the first one that has text, or the last one. Not to be called after the last one.
+     *
+     * @param proceed called before every forward; throws if there is to be none
+     */
+    fun next(proceed: () -> Unit): TextChunk {
+        if (!isStarted) start(proceed)
+        while (reason == null && text.isEmpty()) advance(proceed)
+        return if (reason == null) TextChunk(takeText(), unsent.take(), null, null) else last()
+    }
+
+    /** Feeds the prompt chunk by chunk and draws the first token. */
+    private fun start(proceed: () -> Unit) {
+        isStarted = true
+        reason = interruption()
+        var logits: FloatArray? = null
+        while (reason == null && position < prompt.size) {
+            proceed()
+            val end = minOf(position + memory.engine.prefillChunk, prompt.size)
+            logits = memory.forward(prompt.copyOfRange(position, end), position)
+            position = end
+            if (position < prompt.size) reason = interruption()
+        }
+        prefilledNanos = clock.nanos()
+        if (reason != null || logits == null) return
+        val token = sampler.sample(logits)
+        firstTokenNanos = clock.nanos()
+        accept(token)
+    }
+
+    /** Feeds the newest token and draws the one behind it, unless the answer has to end here. */
+    private fun advance(proceed: () -> Unit) {
+        reason = when {
+            generated == maxNewTokens -> FinishReason.LENGTH
+            position == memory.engine.contextLength -> FinishReason.CONTEXT_FULL
+            else -> interruption()
+        }
+        if (reason != null) return
+        proceed()
+        val start = clock.nanos()
+        val token = sampler.sample(memory.forward(single, position))
+        decodeNanos += clock.nanos() - start
+        position++
+        accept(token)
+    }
+
+    private fun accept(token: Int) {
+        if (token in stopIds) {
+            reason = FinishReason.STOP
+            return
+        }
+        generated++
+        single[0] = token
+        unsent.add(token)
+        if (tokenizer.isSpecial(token)) return
+        text = stopStrings.push(stream.add(tokenizer.bytesOf(token)))
+        if (stopStrings.found) reason = FinishReason.STOP
+    }
+
+    private fun interruption(): FinishReason? = when {
+        isStopped() -> FinishReason.CANCELLED
+        timeoutNanos != Long.MAX_VALUE && clock.nanos() - startedNanos >= timeoutNanos -> FinishReason.TIMEOUT
+        else -> null
+    }
+
+    private fun last(): TextChunk {
+        val rest = takeText() + stopStrings.push(stream.end()) + stopStrings.finish()
+        val decoded = maxOf(0, position - prompt.size)
+        val stats = GenerationStats(
+            promptTokens = prompt.size,
+            cachedTokens = cachedTokens,
+            generatedTokens = generated,
+            timeToFirstToken = if (firstTokenNanos == NEVER) null else (firstTokenNanos - startedNanos).nanoseconds,
+            prefillTokensPerSecond = rate(minOf(position, prompt.size) - cachedTokens, prefilledNanos - startedNanos),
+            decodeTokensPerSecond = if (decoded > 0) rate(decoded, decodeNanos) else null,
+            peakMemoryBytes = ProcessMemory.peakBytes(),
+        )
+        return TextChunk(rest, unsent.take(), reason, stats)
+    }
+
+    private fun takeText(): String = text.also { text = "" }
+
+    private fun rate(count: Int, nanos: Long): Double = count * 1e9 / maxOf(nanos, 1)
+
+    companion object {
+        private const val NEVER = Long.MIN_VALUE
+
+        /** The only chunk of a generation whose turn did not come in time. */
+        fun neverStarted(promptTokens: Int): TextChunk = TextChunk(
+            "",
+            emptyList(),
+            FinishReason.TIMEOUT,
+            GenerationStats(promptTokens, 0, 0, null, 0.0, null, ProcessMemory.peakBytes()),
+        )
     }
 }
-
-/** Why a generation ended. More reasons may come in later versions. */
-public enum class FinishReason {
-    /** The model ended its turn. */
-    STOP,
-
-    /** [GenerateOptions.maxNewTokens] were generated. */
-    LENGTH,
-
-    /** The model's context is full. */
-    CONTEXT_FULL,
-}
-
-/**
- * A piece of the model's answer.
- *
- * @property text the text since the piece before, whole characters only; may be empty in the last piece
- * @property ids the token ids since the piece before
- * @property finishReason why the generation ended; null in all pieces but the last
- * @property stats counts and times; null in all pieces but the last
- */
-public class TextChunk internal constructor(
-    public val text: String,
-    public val ids: List<Int>,
-    public val finishReason: FinishReason?,
-    public val stats: GenerationStats?,
-) {
-    override fun toString(): String = "TextChunk(text=$text, ids=$ids, finishReason=$finishReason)"
-}
-
-/**
- * Counts and times of one generation.
- *
- * @property promptTokens tokens of the prompt
- * @property generatedTokens tokens of the answer, without the one that ended it
- * @property timeToFirstToken from the start of the generation to the first token
- * @property prefillTokensPerSecond speed of reading the prompt
- * @property decodeTokensPerSecond speed of generating; null if only one token was needed
- */
-public class GenerationStats internal constructor(
-    public val promptTokens: Int,
-    public val generatedTokens: Int,
-    public val timeToFirstToken: Duration,
-    public val prefillTokensPerSecond: Double,
-    public val decodeTokensPerSecond: Double?,
-)

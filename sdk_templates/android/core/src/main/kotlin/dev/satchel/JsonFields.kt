@@ -39,9 +39,13 @@ internal class JsonFields private constructor(
 
     fun obj(name: String): JsonFields = JsonFields(file, "$path$name.", read(name, "an object") { it as? JsonObject })
 
+    fun optionalLong(name: String): Long? = if (has(name)) long(name) else null
+
     fun optionalObj(name: String): JsonFields? = if (has(name)) obj(name) else null
 
     fun ints(name: String): List<Int> = list(name, "integers") { number(it)?.intOrNull }
+
+    fun doubles(name: String): List<Double> = list(name, "numbers") { number(it)?.doubleOrNull }
 
     fun objects(name: String): List<JsonFields> = list(name, "objects") { element ->
         (element as? JsonObject)?.let { JsonFields(file, "$path$name.", it) }

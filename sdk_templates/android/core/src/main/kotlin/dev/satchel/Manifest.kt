@@ -25,11 +25,16 @@ internal class Manifest private constructor(
     val defaultTemperature: Double = root.obj("generation_defaults").double("temperature")
     val defaultMaxNewTokens: Int = root.obj("generation_defaults").int("max_new_tokens")
     val requiredSdk: String = root.obj("requires").string("sdk")
+    val requiredRuntime: String = root.obj("requires").string("runtime")
     val requiredCpuFeatures: Map<String, List<String>> =
         root.obj("requires").optionalObj("cpu_features")?.stringLists().orEmpty()
     val artifacts: List<Artifact> = root.objects("artifacts").map {
         Artifact(it.string("role"), plainName(it.string("file")), it.long("bytes"), it.string("sha256"))
     }
+
+    /** Memory that the model takes, as the exporter predicts it; a manifest without it is taken at its program's size. */
+    val requiredMemoryBytes: Long =
+        root.obj("requires").optionalLong("memory_bytes") ?: artifact(PROGRAM)?.bytes ?: 0L
 
     fun artifact(role: String): Artifact? = artifacts.find { it.role == role }
 
@@ -41,6 +46,7 @@ internal class Manifest private constructor(
         const val PROGRAM = "program"
         const val TOKENIZER = "tokenizer"
         const val PROMPT = "prompt"
+        const val GOLDEN = "golden"
         private const val SCHEMA_VERSION = 1
 
         /**
@@ -53,15 +59,16 @@ internal class Manifest private constructor(
             val root = JsonFields.parse(FILE, text)
             val schema = root.int("schema_version")
             if (schema != SCHEMA_VERSION) {
-                throw SatchelException.Unavailable(
-                    "This library reads bundles of schema $SCHEMA_VERSION, this one has schema $schema",
+                val reason = UnavailableReason.SdkTooOld(
+                    "for schema $schema",
+                    "$SDK_VERSION, for schema $SCHEMA_VERSION",
                 )
+                throw SatchelException.Unavailable(reason)
             }
             val manifest = Manifest(root)
             if (compareVersions(manifest.requiredSdk, SDK_VERSION) > 0) {
-                throw SatchelException.Unavailable(
-                    "The bundle needs Satchel ${manifest.requiredSdk} and this is $SDK_VERSION; update the library",
-                )
+                val reason = UnavailableReason.SdkTooOld(manifest.requiredSdk, SDK_VERSION)
+                throw SatchelException.Unavailable(reason)
             }
             return manifest
         }

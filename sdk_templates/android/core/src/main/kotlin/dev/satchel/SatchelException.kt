@@ -41,9 +41,9 @@ public open class SatchelException(
      * @property reason what is missing
      */
     public class Unavailable(
-        public val reason: String,
+        public val reason: UnavailableReason,
         cause: Throwable? = null,
-    ) : SatchelException(reason, cause)
+    ) : SatchelException(reason.message, cause)
 
     /**
      * There is not enough free storage to install the bundle.

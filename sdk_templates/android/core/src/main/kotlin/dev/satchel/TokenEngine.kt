@@ -68,6 +68,12 @@ public interface TokenEngineFactory {
     /** The backend's name as bundles have it, such as `executorch`. */
     public val backend: String
 
+    /** The oldest version of the platform's runtime that this engine runs with, such as `1.5.0`. */
+    public val runtimeVersion: String
+
+    /** The kinds of processor (Android's names) that the runtime has code for; empty for all. */
+    public val abis: Set<String> get() = emptySet()
+
     /**
      * Opens [program], whose bytes have been verified. Blocks while the program is loaded.
      *

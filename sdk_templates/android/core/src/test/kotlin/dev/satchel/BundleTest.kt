@@ -7,6 +7,7 @@ import kotlin.test.Test
 import kotlin.test.assertContains
 import kotlin.test.assertEquals
 import kotlin.test.assertFailsWith
+import kotlin.test.assertIs
 
 class BundleTest {
     @TempDir
@@ -15,12 +16,15 @@ class BundleTest {
     private val neverOpened = listOf(
         object : TokenEngineFactory {
             override val backend = "fake"
+            override val runtimeVersion = "1.5.0"
 
             override fun open(program: File, threads: Int) = error("the runtime saw a bundle that is not good")
         },
     )
 
     private suspend fun load() = SatchelModel.load(folder, 0, neverOpened)
+
+    private suspend fun unavailable() = assertFailsWith<SatchelException.Unavailable> { load() }.reason
 
     @Test
     fun `one changed byte in any file is found before the runtime sees it`() = runTest {
@@ -66,15 +70,15 @@ class BundleTest {
     @Test
     fun `a bundle for a newer library or schema says so`() = runTest {
         TestBundle.write(folder) { it.replace("\"sdk\": \"0.1.0\"", "\"sdk\": \"0.10.0\"") }
-        assertContains(assertFailsWith<SatchelException.Unavailable> { load() }.reason, "0.10.0")
+        assertContains(assertIs<UnavailableReason.SdkTooOld>(unavailable()).message, "0.10.0")
         TestBundle.write(folder) { it.replace("\"schema_version\": 1", "\"schema_version\": 2") }
-        assertContains(assertFailsWith<SatchelException.Unavailable> { load() }.reason, "schema 2")
+        assertContains(assertIs<UnavailableReason.SdkTooOld>(unavailable()).message, "schema 2")
     }
 
     @Test
     fun `a backend without an engine names the library to add`() = runTest {
         TestBundle.write(folder) { it.replace("\"fake\"", "\"litert\"") }
-        assertContains(assertFailsWith<SatchelException.Unavailable> { load() }.reason, "satchel-litert")
+        assertContains(assertIs<UnavailableReason.NoEngine>(unavailable()).message, "satchel-litert")
     }
 
     @Test

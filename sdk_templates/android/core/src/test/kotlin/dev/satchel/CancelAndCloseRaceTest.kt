@@ -96,6 +96,7 @@ class CancelAndCloseRaceTest {
     private fun opening(engine: FakeEngine) = listOf(
         object : TokenEngineFactory {
             override val backend = "fake"
+            override val runtimeVersion = "1.5.0"
 
             override fun open(program: File, threads: Int): TokenEngine {
                 opened.incrementAndGet()

@@ -41,6 +41,7 @@ class FakeEngine(
     fun asFactory(): List<TokenEngineFactory> = listOf(
         object : TokenEngineFactory {
             override val backend = "fake"
+            override val runtimeVersion = "1.5.0"
 
             override fun open(program: File, threads: Int) = this@FakeEngine
         },

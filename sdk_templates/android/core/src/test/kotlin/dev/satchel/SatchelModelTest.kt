@@ -171,6 +171,7 @@ class SatchelModelTest {
         }
         val factory = object : TokenEngineFactory {
             override val backend = "fake"
+            override val runtimeVersion = "1.5.0"
 
             override fun open(program: File, threads: Int) = broken
         }

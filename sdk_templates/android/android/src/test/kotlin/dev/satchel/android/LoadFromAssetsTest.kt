@@ -27,6 +27,7 @@ import kotlin.test.assertTrue
 /** Found by ServiceLoader, as an engine's library is. */
 class FakeEngineFactory : TokenEngineFactory {
     override val backend: String = "fake"
+    override val runtimeVersion: String = "1.5.0"
 
     override fun open(program: File, threads: Int): TokenEngine {
         openedProgram = program

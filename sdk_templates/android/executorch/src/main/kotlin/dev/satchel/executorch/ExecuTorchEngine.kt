@@ -1,8 +1,10 @@
 package dev.satchel.executorch
 
+import dev.satchel.InternalSatchelApi
 import dev.satchel.SatchelException
 import dev.satchel.TokenEngine
 import dev.satchel.TokenEngineFactory
+import dev.satchel.UnavailableReason
 import org.pytorch.executorch.EValue
 import org.pytorch.executorch.ExecutorchRuntimeException
 import org.pytorch.executorch.Module
@@ -14,6 +16,10 @@ import java.nio.LongBuffer
 /** Opens ExecuTorch programs (`.pte`). Found by [java.util.ServiceLoader]. */
 public class ExecuTorchEngineFactory : TokenEngineFactory {
     override val backend: String get() = "executorch"
+
+    // What this library's POM depends on (a test compares them), and what that runtime has native code for.
+    override val runtimeVersion: String get() = "1.5.0"
+    override val abis: Set<String> get() = setOf("arm64-v8a", "x86_64")
 
     override fun open(program: File, threads: Int): TokenEngine = translated {
         val module = Module.load(program.path, Module.LOAD_MODE_MMAP, threads)
@@ -90,10 +96,11 @@ internal class ExecuTorchEngine(
 }
 
 /** Runs [body], turning the runtime's exceptions into this library's. */
+@OptIn(InternalSatchelApi::class)
 private inline fun <T> translated(body: () -> T): T = try {
     body()
 } catch (e: ExecutorchRuntimeException) {
     throw SatchelException.RuntimeFailure(e.errorCode, e.message.orEmpty(), e)
-} catch (e: UnsatisfiedLinkError) {
-    throw SatchelException.Unavailable("The ExecuTorch runtime has no native library for this device", e)
+} catch (e: LinkageError) { // no native code for this device, or an app that was built without the runtime
+    throw SatchelException.Unavailable(UnavailableReason.RuntimeMissing(e.toString()), e)
 }

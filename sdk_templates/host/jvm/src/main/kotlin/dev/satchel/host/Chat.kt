@@ -34,7 +34,11 @@ internal object Chat {
     }
 
     private suspend fun answer(line: CommandLine, output: PrintStream) {
-        val options = GenerateOptions(line.int("max-tokens"), line.double("temperature"), line.long("seed"))
+        val options = GenerateOptions(
+            maxNewTokens = line.int("max-tokens"),
+            temperature = line.double("temperature"),
+            seed = line.long("seed"),
+        )
         line.positional(1, "PROMPT")
         SatchelModel.load(File(line.positional(0, "BUNDLE")), line.int("threads") ?: 0).use { model ->
             val session = if (line.flag("raw")) null else model.newSession()
@@ -55,8 +59,9 @@ internal object Chat {
         val stats = last.stats ?: return
         val end = if (last.finishReason == FinishReason.STOP) "end of turn" else last.finishReason.toString()
         System.err.println(
-            "%d + %d tokens, %s; prefill %.0f tokens/s, decode %.0f tokens/s".format(
+            "%d (%d cached) + %d tokens, %s; prefill %.0f tokens/s, decode %.0f tokens/s".format(
                 stats.promptTokens,
+                stats.cachedTokens,
                 stats.generatedTokens,
                 end,
                 stats.prefillTokensPerSecond,

@@ -1,0 +1,88 @@
+"""Token ids in, deltas out; and whole generations: calls of the engine, chunks of text, finish reasons."""
+
+import random
+from typing import Any
+
+from cases.scripted import END, START, TOKENIZER, ScriptedEngine, ids_of
+from satchel.reference.session import GenerateOptions, generate
+from satchel.reference.stream import TextStream
+
+TEXTS = (
+    "Hello world",
+    "\u4f60\u597d",
+    "\U0001f600\U0001f600 it's",
+    "\U0001f468\u200d\U0001f469\u200d\U0001f467",
+    "e\u0301 \u00e9",
+    "\U0001f1e9\U0001f1ea\u2764\ufe0f\U0001f44d\U0001f3fd",
+    "\ufffd\uffff\x00",
+)
+MALFORMED = (
+    "80", "c2", "c241", "e282", "e28241", "f09f98", "f09f9841", "eda080", "f5808080", "c0af", "f0f0f09f9880",
+    "e4bda0e5a5", "41e28242f09f4380", "bfbf41", "f4908080",
+)  # fmt: skip
+
+
+def delta_cases() -> list[dict[str, Any]]:
+    """Whole characters byte by byte, bytes that are no text, special tokens in between, and random ids."""
+    by_byte = {bytes([byte]): ids_of(chr(byte))[0] for byte in range(128)}
+    by_byte.update((bytes([byte]), token) for token, byte in _single_bytes())
+    source = random.Random(5)
+    lists = [[by_byte[bytes([byte])] for byte in text.encode()] for text in TEXTS]
+    lists += [[by_byte[bytes([byte])] for byte in bytes.fromhex(text)] for text in MALFORMED]
+    lists += [[START, *lists[1][:2], END, *lists[1][2:]], [START, END], []]
+    lists += [[source.randrange(TOKENIZER.vocab_size) for _ in range(source.randrange(2, 9))] for _ in range(10)]
+    cases = []
+    for ids in lists:
+        stream = TextStream(TOKENIZER)
+        cases.append({"ids": ids, "deltas": [*(stream.push(token) for token in ids), stream.finish()]})
+    return cases
+
+
+def _single_bytes() -> list[tuple[int, int]]:
+    """Ids of the bytes that are no text by themselves."""
+    return [
+        (token, TOKENIZER.token_bytes(token)[0])
+        for token in range(256)
+        if len(TOKENIZER.token_bytes(token)) == 1 and TOKENIZER.token_bytes(token)[0] >= 128
+    ]
+
+
+def generate_cases() -> list[dict[str, Any]]:
+    text = ids_of("Hello world \u4f60\U0001f468\U0001f600 it's")
+    settings: tuple[tuple[int, int, int, int, list[int]], ...] = (
+        # prompt, context, chunk, max_new_tokens, answer
+        (5, 64, 4, 256, [*text, END]),
+        (8, 64, 4, 256, [START, *text[:4], START, *text[4:], END]),
+        (1, 64, 64, 256, [END]),
+        (3, 64, 2, 5, text),
+        (3, 64, 2, len(text) - 1, text),
+        (9, 12, 4, 256, text),
+        (12, 12, 5, 256, text),
+        (11, 12, 5, 1, text),
+        (2, 64, 8, 12, [*ids_of("\u20ac")[:2], *text]),
+        (2, 64, 8, 4, ids_of("\U0001f468")[:3]),
+    )
+    cases: list[dict[str, Any]] = []
+    for prompt, context, chunk, max_new_tokens, answer in settings:
+        engine = ScriptedEngine(context, chunk)
+        engine.prompt, engine.answer = prompt, answer
+        options = GenerateOptions(max_new_tokens=max_new_tokens)
+        chunks = list(generate(engine, TOKENIZER, [7] * prompt, [END], options))
+        cases.append(
+            {
+                "prompt": prompt,
+                "context_length": context,
+                "prefill_chunk": chunk,
+                "options": {"max_new_tokens": max_new_tokens},
+                "answer": answer,
+                "calls": engine.calls,
+                "chunks": [{"text": chunk.text, "ids": chunk.ids} for chunk in chunks],
+                "finish_reason": chunks[-1].finish_reason,
+            }
+        )
+    return cases
+
+
+def contents() -> dict[str, dict[str, Any]]:
+    """File name -> its content."""
+    return {"streaming.json": {"deltas": delta_cases(), "generations": generate_cases(), "stop_id": END}}
