@@ -4,7 +4,7 @@
 # make check            formatting, lint, types, import rules, documents
 # make verify           the long proofs
 # make bench            speed, memory and fidelity beside LiteRT-LM and llama.cpp, of what `make android` built
-# make docs             rewrite the generated documents
+# make docs             rewrite docs/cli.md, and the pages of the Kotlin API: build/docs/kotlin
 # make venv             only the environment, with what building and validating need
 # make clean            remove what was built here (not the environment, not the cache)
 
@@ -35,7 +35,7 @@ example-android: | need-aapt2 need-apksigner need-keytool
 
 test: test-python test-kotlin
 
-test-python: | need-maven need-cxx $(VENV)/.dev
+test-python: | need-maven need-cxx need-aapt2 need-apksigner need-keytool $(VENV)/.dev
 	$(PY) -m pytest tests/fast tests/real
 
 test-kotlin: | need-maven $(VENV)/.product
@@ -55,8 +55,10 @@ check: | need-maven $(VENV)/.dev
 bench: | need-cxx need-node $(VENV)/.product $(BENCH)/.llama $(BENCH)/.packages
 	$(PY) bench/compare.py --model $(MODEL) --build $(OUT) --environment $(BENCH)
 
-docs: | $(VENV)/.dev
+docs: | need-maven $(VENV)/.dev
 	$(PY) scripts/cli_docs.py
+	$(MVN) --quiet --file scripts/dokka.xml dokka:dokka
+	@echo "The Kotlin API: build/docs/kotlin/index.html"
 
 venv: | $(VENV)/.product
 

@@ -22,17 +22,21 @@ class ChatActivity : Activity() {
     private val scope = MainScope()
     private var drawing: Job? = null
 
+    private val model by lazy { view<TextView>(R.id.model) }
+    private val newChat by lazy { view<ImageButton>(R.id.new_chat) }
+    private val notice by lazy { view<TextView>(R.id.notice) }
+    private val scroll by lazy { view<ScrollView>(R.id.scroll) }
+    private val messages by lazy { view<LinearLayout>(R.id.messages) }
+    private val status by lazy { view<TextView>(R.id.status) }
     private val prompt by lazy { view<EditText>(R.id.prompt) }
     private val send by lazy { view<ImageButton>(R.id.send) }
-    private val messages by lazy { view<LinearLayout>(R.id.messages) }
-    private val scroll by lazy { view<ScrollView>(R.id.scroll) }
 
     override fun onCreate(savedInstanceState: Bundle?) {
         super.onCreate(savedInstanceState)
         setContentView(R.layout.chat)
         keepClearOfSystemBars(view(R.id.root))
         send.setOnClickListener { if (chat.state.value.answering) chat.stop() else send() }
-        view<ImageButton>(R.id.new_chat).setOnClickListener { chat.restart() }
+        newChat.setOnClickListener { chat.restart() }
         prompt.addTextChangedListener(object : TextWatcher {
             override fun afterTextChanged(text: Editable) = drawSend(chat.state.value)
 
@@ -59,12 +63,12 @@ class ChatActivity : Activity() {
     }
 
     private fun draw(state: ChatState) {
-        view<TextView>(R.id.model).text = state.model?.id ?: getString(R.string.no_model)
-        view<View>(R.id.new_chat).isEnabled = state.messages.isNotEmpty()
-        val notice = view<TextView>(R.id.notice)
-        notice.visibility = if (state.messages.isEmpty()) View.VISIBLE else View.GONE
+        val empty = state.messages.isEmpty()
+        model.text = state.model?.id ?: getString(R.string.no_model)
+        newChat.visibility = if (empty) View.INVISIBLE else View.VISIBLE
+        notice.visibility = if (empty) View.VISIBLE else View.GONE
         notice.text = state.problem ?: getString(if (state.model == null) R.string.loading else R.string.ready)
-        view<TextView>(R.id.status).text = status(state)
+        status.text = status(state)
         drawMessages(state.messages)
         drawSend(state)
     }
@@ -79,7 +83,7 @@ class ChatActivity : Activity() {
             else -> getString(
                 R.string.stats,
                 stats.decodeTokensPerSecond ?: 0.0,
-                stats.timeToFirstToken.inWholeMilliseconds,
+                stats.timeToFirstToken?.inWholeMilliseconds ?: 0,
             )
         }
     }

@@ -1,0 +1,182 @@
+package dev.satchel.example
+
+import android.graphics.Bitmap
+import android.graphics.Canvas
+import android.os.Looper
+import android.os.SystemClock
+import android.view.MotionEvent
+import android.view.View
+import android.view.ViewGroup
+import android.widget.EditText
+import android.widget.ImageButton
+import android.widget.TextView
+import org.junit.After
+import org.junit.Test
+import org.junit.runner.RunWith
+import org.robolectric.Robolectric
+import org.robolectric.RobolectricTestRunner
+import org.robolectric.RuntimeEnvironment
+import org.robolectric.Shadows.shadowOf
+import org.robolectric.android.controller.ActivityController
+import org.robolectric.annotation.Config
+import org.robolectric.annotation.GraphicsMode
+import java.io.File
+import kotlin.test.assertContains
+import kotlin.test.assertEquals
+import kotlin.test.assertFalse
+import kotlin.test.assertTrue
+import kotlin.time.Duration.Companion.seconds
+import kotlin.time.TimeSource
+
+private const val STATS = """\d+\.\d tokens/s · first token after \d+ ms"""
+
+/** The app with the real model: only the runtime below the engine is the host's. */
+@RunWith(RobolectricTestRunner::class)
+@GraphicsMode(GraphicsMode.Mode.NATIVE)
+@Config(sdk = [35], qualifiers = "w411dp-h680dp-xhdpi")
+class ChatActivityTest {
+    private lateinit var screen: ActivityController<ChatActivity>
+    private val activity get() = screen.get()
+
+    @After
+    fun leave() {
+        (RuntimeEnvironment.getApplication() as ExampleApp).chat.state.value.model?.close()
+    }
+
+    @Test
+    fun `an answer grows piece by piece, then the line says how fast it was`() {
+        open()
+        assertFalse(send.isEnabled, "there is nothing to send yet")
+        assertEquals(View.INVISIBLE, view<View>(R.id.new_chat).visibility)
+        ask("What is the capital of France?")
+        assertEquals("Stop", send.contentDescription)
+        val seen = ArrayList<String>()
+        waitUntil {
+            if (seen.lastOrNull() != answer) seen += answer
+            !answering
+        }
+        assertTrue(seen.size > 3, "the answer came in ${seen.size} pieces: $seen")
+        seen.drop(1).zipWithNext { shorter, longer -> assertTrue(longer.startsWith(shorter), "$shorter, then $longer") }
+        assertTrue(Regex(STATS).matches(status), status)
+        assertContains(text(R.id.model), "smollm2-135m-instruct")
+        ask("And of Italy?")
+        waitUntil { !answering }
+        picture("light")
+
+        touch(view(R.id.new_chat))
+        assertEquals(emptyList(), messages)
+        assertEquals(View.VISIBLE, view<View>(R.id.notice).visibility)
+    }
+
+    @Test
+    fun `stop keeps what was said, and the next question is answered`() {
+        open()
+        ask("Write a long story about a dragon.")
+        waitUntil { answer.length > 20 }
+        touch(send)
+        waitUntil { !answering }
+        assertContains(status, "Stopped")
+        val stopped = answer
+        assertTrue(stopped.length > 20)
+        ask("What is 2 + 2?")
+        waitUntil { !answering }
+        assertEquals(listOf("Write a long story about a dragon.", stopped, "What is 2 + 2?"), messages.take(3))
+        assertTrue(Regex(STATS).matches(status), status)
+    }
+
+    @Test
+    fun `turning the device and the night keep the answer that is growing`() {
+        open()
+        ask("Write a long story about a dragon.")
+        waitUntil { answer.length > 20 }
+        val before = answer
+        rotate("+land-night")
+        assertTrue(answering)
+        waitUntil { answer.length > before.length }
+        assertTrue(answer.startsWith(before))
+        picture("landscape")
+        rotate("+port-night")
+        waitUntil { answer.length > before.length + 200 }
+        touch(send)
+        waitUntil { !answering }
+        picture("dark")
+    }
+
+    @Test
+    fun `leaving the app ends the answer`() {
+        open()
+        ask("Write a long story about a dragon.")
+        waitUntil { answer.length > 20 }
+        screen.pause().stop()
+        screen.restart().start().resume()
+        waitUntil { !answering }
+        assertContains(status, "Stopped")
+    }
+
+    // --- what a person does ---
+
+    private fun open() {
+        screen = Robolectric.buildActivity(ChatActivity::class.java).setup()
+        waitUntil { text(R.id.notice) != "Loading the model…" }
+        assertContains(text(R.id.notice), "Ask something")
+    }
+
+    private fun ask(question: String) {
+        view<EditText>(R.id.prompt).append(question)
+        touch(send)
+        assertEquals(question, messages[messages.size - 2])
+    }
+
+    /** A finger on the middle of the view: it goes through layout and hit testing, which performClick does not. */
+    private fun touch(view: View) {
+        val corner = IntArray(2).also(view::getLocationInWindow)
+        val (x, y) = corner[0] + view.width / 2f to corner[1] + view.height / 2f
+        val now = SystemClock.uptimeMillis()
+        for (action in listOf(MotionEvent.ACTION_DOWN, MotionEvent.ACTION_UP)) {
+            assertTrue(activity.window.decorView.dispatchTouchEvent(MotionEvent.obtain(now, now, action, x, y, 0)))
+        }
+        idle()
+    }
+
+    private fun rotate(qualifiers: String) {
+        RuntimeEnvironment.setQualifiers(qualifiers)
+        screen.configurationChange(RuntimeEnvironment.getApplication().resources.configuration).visible()
+        idle()
+    }
+
+    // --- what a person sees ---
+
+    private val send get() = view<ImageButton>(R.id.send)
+    private val status get() = text(R.id.status)
+    private val answering get() = send.contentDescription == "Stop"
+    private val answer get() = messages.last()
+    private val messages: List<String>
+        get() = view<ViewGroup>(R.id.messages).let { group ->
+            (0 until group.childCount).map { (group.getChildAt(it) as TextView).text.toString() }
+        }
+
+    private fun text(id: Int): String = view<TextView>(id).text.toString()
+
+    private fun <T : View> view(id: Int): T = checkNotNull(activity.findViewById(id))
+
+    private fun idle() = shadowOf(Looper.getMainLooper()).idle()
+
+    private fun waitUntil(condition: () -> Boolean) {
+        val start = TimeSource.Monotonic.markNow()
+        while (true) {
+            idle()
+            if (condition()) return
+            check(start.elapsedNow() < 120.seconds) { "It did not happen; the screen says $messages, $status" }
+            Thread.sleep(2)
+        }
+    }
+
+    private fun picture(name: String) {
+        idle()
+        val window = activity.window.decorView
+        val bitmap = Bitmap.createBitmap(window.width, window.height, Bitmap.Config.ARGB_8888)
+        window.draw(Canvas(bitmap))
+        val file = File(System.getProperty("pictures")!!, "$name.webp").also { it.parentFile!!.mkdirs() }
+        file.outputStream().use { bitmap.compress(Bitmap.CompressFormat.WEBP_LOSSY, 90, it) }
+    }
+}
