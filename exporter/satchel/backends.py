@@ -139,7 +139,7 @@ BACKENDS: Mapping[str, Backend] = {
         lowering_code=(*_SHARED_CODE, "formats/tflite.py", "lower/litert.py", "lower/litert_weights.py"),
         minimum_runtime="2.1.0",
         cpu_features={},  # XNNPACK chooses its kernels on the device
-        android_library=False,
+        android_library=True,
         companion=Companion("litertlm", litertlm.FILE, litertlm.write),
     ),
 }

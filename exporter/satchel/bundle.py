@@ -20,6 +20,7 @@ from satchel.hashing import content_bytes, content_sha256
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
+DEFAULT_ANDROID_BACKEND = "executorch"  # whose library has the model's plain name
 
 Json = Mapping[str, Any]
 VerdictStatus = Literal["passed", "failed", "weights-only"]
@@ -114,8 +115,10 @@ class Manifest:
 
     @property
     def library_name(self) -> str:
-        """`<model>-<recipe>`: the artifact id of the model library and its folder in an app's assets."""
-        return f"{self.model.id}-{self.recipe}"
+        """The artifact id of the model library and its folder in an app's assets: `<model>-<recipe>`, with the backend
+        behind it unless it is the one that Android apps use by default."""
+        name = f"{self.model.id}-{self.recipe}"
+        return name if self.backend == DEFAULT_ANDROID_BACKEND else f"{name}-{self.backend}"
 
     def artifact(self, role: str) -> Artifact:
         """The artifact of that role. Raises BundleError if the bundle has none."""

@@ -166,7 +166,7 @@ def _jvm(
     """The Kotlin engine of the Android library, over the stand-in of the device's runtime."""
     from satchel.runtimes.jvm import JvmEngine, build_host_engine, server_command
 
-    host = build_host_engine(workshop.cache, workshop.tools)
+    host = build_host_engine(workshop.cache, workshop.tools, backend.name)
     command = server_command(host, bundle.path, workshop.tools, threads=1)
     engines: list[JvmEngine] = []
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ def test_a_bundle_is_read_as_it_was_written(tmp_path: Path, make_bundle: MakeBun
     bundle = make_bundle(tmp_path / "b")
     manifest = bundle.manifest
     assert manifest.library_name == "tiny-int4"
+    assert replace(manifest, backend="litert").library_name == "tiny-int4-litert"
     assert manifest.special_ids.stop == (2,)
     assert manifest.special_ids.pad is None
     assert manifest.requires.cpu_features == {"arm64-v8a": ("asimddp",)}

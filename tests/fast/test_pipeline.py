@@ -345,13 +345,16 @@ def test_a_known_skeleton_needs_no_packages(factory: Factory, monkeypatch: pytes
     assert factory.build().failure == ""
 
 
+@pytest.mark.parametrize("has_engine", [True, False])
 def test_another_backends_bundle_stays_and_is_packed_if_it_can_be(
-    factory: Factory, make_bundle: Callable[..., Bundle]
+    factory: Factory, make_bundle: Callable[..., Bundle], monkeypatch: pytest.MonkeyPatch, has_engine: bool
 ) -> None:
+    other = replace(BACKENDS["litert"], android_library=has_engine)
+    monkeypatch.setattr(stages, "BACKENDS", {**BACKENDS, "litert": other})
     make_bundle(factory.out / "bundle" / "litert", backend="litert")
     before = everything(factory.out / "bundle" / "litert")
     factory.build()
-    assert factory.packed == ["executorch"]
+    assert factory.packed == (["executorch", "litert"] if has_engine else ["executorch"])
     assert everything(factory.out / "bundle" / "litert") == before
 
 

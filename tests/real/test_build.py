@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import os
 import shutil
+import subprocess
+import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +20,8 @@ from satchel.bundle import find_bundles, read_bundle, verify_bundle, write_manif
 from satchel.cache import Cache
 from satchel.cli import main
 from satchel.formats import pte
+from satchel.runtimes.jvm import build_host_engine, server_command
+from satchel.tools import Tools
 from tiny_model import TINY_CONFIG, Arrays, random_weights, write_directory, write_json
 
 ARTIFACT_KEYS = {
@@ -112,7 +117,8 @@ def test_the_bundle_is_complete_and_says_what_it_is(place: Workplace) -> None:
 
 
 def test_the_maven_folder_has_the_model_and_the_sdk(place: Workplace) -> None:
-    libraries = {"satchel-core": "jar", "satchel-android": "aar", "satchel-executorch": "aar", "tiny-int4": "aar"}
+    engines = {"satchel-executorch": "aar", "satchel-litert": "aar"}
+    libraries = {"satchel-core": "jar", "satchel-android": "aar", **engines, "tiny-int4": "aar"}
     group = place.out / "android" / "maven" / "dev" / "satchel"
     assert {path.name for path in group.iterdir()} == libraries.keys()
     for artifact, kind in libraries.items():
@@ -363,7 +369,7 @@ def test_inspect_lists_every_tensor(place: Workplace, tmp_path: Path) -> None:
 
 
 def test_both_android_formats_hold_the_same_codes(place: Workplace, tmp_path: Path) -> None:
-    """One build, two programs, one set of codes; the library carries the one that the SDK has an engine for."""
+    """One build, two programs, one set of codes, a library of each."""
     code, report, _ = satchel("build", place.model, "--context", 96, "--out", tmp_path, "--json")
     assert code == 0
     assert report["passed"] is True
@@ -372,7 +378,17 @@ def test_both_android_formats_hold_the_same_codes(place: Workplace, tmp_path: Pa
     tensors = len(random_weights(TINY_CONFIG))
     assert report["same_codes"] == {"backends": ["executorch", "litert"], "tensors": tensors, "different": []}
     assert report["backends"]["executorch"]["sha256"] == place.report["backends"]["executorch"]["sha256"]
-    assert [file.name for file in (tmp_path / "android").glob("*.aar")] == ["tiny-int4-0.1.0.aar"]
+    libraries = {file.name for file in (tmp_path / "android").glob("*.aar")}
+    assert libraries == {"tiny-int4-0.1.0.aar", "tiny-int4-litert-0.1.0.aar"}
+    with zipfile.ZipFile(tmp_path / "android" / "tiny-int4-litert-0.1.0.aar") as aar:
+        assets = {
+            name.rpartition("/")[2] for name in aar.namelist() if name.startswith("assets/satchel/tiny-int4-litert/")
+        }
+    assert assets == {"manifest.json", "model.tflite", "tokenizer.bin", "prompt.json", "golden.json"}
+    litert = tmp_path / "android" / "maven" / "dev" / "satchel"
+    assert "satchel-litert" in (litert / "tiny-int4-litert" / "0.1.0" / "tiny-int4-litert-0.1.0.pom").read_text()
+    pom = (litert / "satchel-litert" / "0.1.0" / "satchel-litert-0.1.0.pom").read_text()
+    assert "<groupId>com.google.ai.edge.litert</groupId>" in pom
     code, again, _ = satchel("validate", tmp_path / "bundle", "--json")
     assert code == 0
     assert again["backends"].keys() == {"executorch", "litert"}
@@ -381,7 +397,13 @@ def test_both_android_formats_hold_the_same_codes(place: Workplace, tmp_path: Pa
     code, answer, _ = satchel("generate", bundle, "hello", "--backend", "litert", "--max-tokens", 5, "--json")
     assert code == 0
     assert answer["stats"]["generated_tokens"] == 5
-    assert satchel("validate", bundle / "litert", "--target", "jvm")[0] == 2
+    code, on_jvm, _ = satchel("validate", bundle, "--target", "jvm", "--json")
+    assert code == 0
+    for backend in ("executorch", "litert"):
+        assert on_jvm["backends"][backend]["targets"]["jvm"]["gates"]["kl_mean"]["passed"] is True
+    assert conversation_on_jvm(bundle / "litert", place.cache) == conversation_on_jvm(
+        bundle / "executorch", place.cache
+    )
     code, listing, _ = satchel("inspect", bundle, "--json")
     assert code == 0
     for program in ("model.pte", "model.tflite"):
@@ -402,6 +424,26 @@ def test_both_android_formats_hold_the_same_codes(place: Workplace, tmp_path: Pa
     assert changed["passed"] is False
     assert changed["same_codes"]["different"] == ["model.layers.1.mlp.up_proj.weight"]
     assert "executorch and litert differ in model.layers.1.mlp.up_proj.weight" in said
+
+
+def conversation_on_jvm(bundle: Path, cache: Path) -> list[str]:
+    """Two turns through the Kotlin engine: the files that make the prompts' ids, their number, the answers' ids."""
+    host = build_host_engine(Cache(cache), Tools(), bundle.name)
+    command = server_command(host, bundle, Tools(), threads=1)
+    java = command[: command.index("dev.satchel.host.EngineServer")]
+    turns = ["hello", "Größe 🙂"]
+    run = subprocess.run(
+        [*java, "dev.satchel.host.Chat", bundle, *turns, "--ids", "--max-tokens", "4"],
+        env={**os.environ, "LC_ALL": "C.UTF-8"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    prompts = [line.split(" + ")[0] for line in run.stderr.splitlines() if " + " in line]
+    assert len(prompts) == len(turns)
+    manifest = read_bundle(bundle).manifest
+    files = [manifest.artifact(role).sha256 for role in ("tokenizer", "prompt")]
+    return [*files, *prompts, *run.stdout.splitlines()]
 
 
 def code_of_one_tensor_changed(bundle: Path) -> None:

@@ -125,6 +125,6 @@ def publish_stand_in(cache: Cache, repository: Path, work: Path) -> None:
 
 def test_the_sdk_is_small_and_says_its_version(built: Built) -> None:
     sizes = {library.coordinate.artifact: library.bytes for library in built.libraries if library.backend is None}
-    assert set(sizes) == {"satchel-core", "satchel-android", "satchel-executorch"}
+    assert set(sizes) == {"satchel-core", "satchel-android", "satchel-executorch", "satchel-litert"}
     assert sum(sizes.values()) < 1_000_000
     assert {library.coordinate.version for library in built.libraries} == {satchel.__version__}

@@ -124,13 +124,23 @@ def gradle_settings(repository: str) -> list[str]:
 def gradle_dependencies(published: Sequence[Packaged]) -> list[str]:
     """The lines of the app's build.gradle.kts: one dependency per model, and an APK that stores the program.
 
-    An AAR can't tell the app's build what not to compress, so the app says it.
+    A model's second library is the same model on another runtime, so its line is a comment. An AAR can't tell the
+    app's build what not to compress, so the app says it.
     """
-    models = [library.coordinate for library in published if library.backend is not None]
-    programs = sorted({_PROGRAM_SUFFIX[library.backend] for library in published if library.backend is not None})
+    models = [(library.coordinate, library.backend) for library in published if library.backend is not None]
+    names = {coordinate.artifact for coordinate, _ in models}
+    programs = sorted({_PROGRAM_SUFFIX[backend] for _, backend in models})
+    lines = []
+    for coordinate, backend in models:
+        line = f'implementation("{coordinate}")'
+        lines.append(
+            f"// or: {line}"
+            if coordinate.artifact.removesuffix(f"-{backend}") in names - {coordinate.artifact}
+            else line
+        )
     return [
         "dependencies {",
-        *(f'    implementation("{coordinate}")' for coordinate in models),
+        *(f"    {line}" for line in lines),
         "}",
         "android {",
         *(f'    androidResources {{ noCompress += "{suffix}" }}' for suffix in programs),
@@ -138,7 +148,7 @@ def gradle_dependencies(published: Sequence[Packaged]) -> list[str]:
     ]
 
 
-_PROGRAM_SUFFIX = {"executorch": "pte"}
+_PROGRAM_SUFFIX = {"executorch": "pte", "litert": "tflite"}
 
 
 # --- one library ------------------------------------------------------------------------------------------------

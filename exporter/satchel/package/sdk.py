@@ -40,7 +40,7 @@ class SdkIndex:
     engines: Mapping[str, str]  # backend -> artifact id of its engine's library
     sources: tuple[str, ...]  # what Maven needs
     host_module: str  # folder of the JVM mains, which are never published
-    native: str  # folder of the host engine's CMake project
+    native: Mapping[str, str]  # backend -> folder of its host engine's CMake project
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def read_index(templates: Path) -> SdkIndex:
         engines=data["engines"],
         sources=tuple(data["build"]["sources"]),
         host_module=data["build"]["host_module"],
-        native=data["build"]["native"],
+        native=data["native"],
     )
 
 

@@ -1,7 +1,7 @@
 """Runs a bundle through the Kotlin engine of the Android library, on a desktop JVM.
 
-The classes are the published ones; below them lies a stand-in for the device's runtime, built here over the
-ExecuTorch wheel's libraries. A child process holds the model and answers over its standard input and output.
+The classes are the published ones; below them lies a stand-in for the device's runtime, built here over the libraries
+of that runtime's Python package. A child process holds the model and answers over its standard input and output.
 """
 
 import importlib.util
@@ -10,6 +10,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import satchel
+from satchel.bundle import DEFAULT_ANDROID_BACKEND, read_bundle
 from satchel.cache import Cache
 from satchel.errors import InternalError, ToolFailedError, ToolMissingError
 from satchel.package.render import render_tree, templates_root, tree_hash
@@ -35,21 +37,25 @@ _STDERR_TAIL = 4000
 
 @dataclass(frozen=True)
 class HostEngine:
-    """Everything the child process is started from."""
+    """Everything the child process is started from: the SDK's classes, and one backend's runtime below them."""
 
     class_path: tuple[Path, ...]
     native: Path  # folder of the shared libraries
 
 
-def build_host_engine(cache: Cache, tools: Tools, templates: Path | None = None) -> HostEngine:
+def build_host_engine(
+    cache: Cache, tools: Tools, backend: str = DEFAULT_ANDROID_BACKEND, templates: Path | None = None
+) -> HostEngine:
     """Compile the JVM classes and the native library below them, or find both in the cache."""
     templates = templates or templates_root()
-    return HostEngine(compile_sdk(cache, tools, templates).host_class_path, build_native(cache, tools, templates))
+    native = build_native(cache, tools, backend, templates)
+    return HostEngine(compile_sdk(cache, tools, templates).host_class_path, native)
 
 
 def open_jvm_engine(bundle: Path, cache: Cache, tools: Tools, threads: int = 1) -> "JvmEngine":
     """The engine of the bundle in the folder `bundle`. One thread by default: two are slower on a busy machine."""
-    return JvmEngine(server_command(build_host_engine(cache, tools), bundle, tools, threads), tools)
+    host = build_host_engine(cache, tools, read_bundle(bundle).manifest.backend)
+    return JvmEngine(server_command(host, bundle, tools, threads), tools)
 
 
 def server_command(host: HostEngine, bundle: Path, tools: Tools, threads: int) -> list[str]:
@@ -150,20 +156,36 @@ class JvmEngine:
 # --- the native library -----------------------------------------------------------------------------------------
 
 
-def executorch_cmake() -> Path:
-    """The CMake package of the installed ExecuTorch wheel."""
-    spec = importlib.util.find_spec("executorch")
-    locations = list(spec.submodule_search_locations or ()) if spec is not None else []
-    for location in locations:
-        if (found := Path(location) / "share" / "cmake").is_dir():
-            return found
+@dataclass(frozen=True)
+class _Runtime:
+    """The Python package whose libraries the native code is built over, and how CMake is told where they are."""
+
+    package: str
+    module: str
+    option: str  # the CMake variable
+    pattern: str  # what it names, below the module's folder
+
+
+_RUNTIMES: Mapping[str, _Runtime] = {
+    "executorch": _Runtime("executorch", "executorch", "executorch_DIR", "share/cmake"),
+    "litert": _Runtime("ai-edge-litert", "ai_edge_litert", "LITERT_LIBRARY", "libLiteRt.*"),
+}
+
+
+def runtime_option(backend: str) -> str:
+    """What CMake must be told of the backend's runtime. Raises ToolMissingError if its package is not installed."""
+    runtime = _RUNTIMES[backend]
+    spec = importlib.util.find_spec(runtime.module)  # the package itself is not imported
+    for location in (spec.submodule_search_locations or ()) if spec is not None else ():
+        for found in sorted(Path(location).glob(runtime.pattern)):
+            return f"-D{runtime.option}={found}"
     raise ToolMissingError(
-        "The JVM engine runs on the ExecuTorch package's libraries, and that package is not installed. "
-        "Install it: make venv (or `pip install 'satchel[executorch]'`)"
+        f"The JVM engine runs on the libraries of the package {runtime.package}, which is not installed. "
+        f"Install it: make venv (or `pip install 'satchel[{backend}]'`)"
     )
 
 
-def native_commands(tools: Tools, source: Path, build: Path) -> list[list[str]]:
+def native_commands(tools: Tools, option: str, source: Path, build: Path) -> list[list[str]]:
     """The two CMake runs: configure, build. `build`/lib then has every library the JVM loads."""
     return [
         [
@@ -177,25 +199,32 @@ def native_commands(tools: Tools, source: Path, build: Path) -> list[list[str]]:
             "-DCMAKE_BUILD_TYPE=Release",
             f"-DCMAKE_MAKE_PROGRAM={tools.ninja}",
             f"-DCMAKE_CXX_COMPILER={tools.cxx}",
-            f"-Dexecutorch_DIR={executorch_cmake()}",
+            option,
             f"-DJAVA_HOME={tools.java.home}",
         ],
         [str(tools.cmake), "--build", str(build)],
     ]
 
 
-def build_native(cache: Cache, tools: Tools, templates: Path | None = None) -> Path:
-    """The folder of the shared libraries, compiled or found in the cache."""
+def build_native(
+    cache: Cache, tools: Tools, backend: str = DEFAULT_ANDROID_BACKEND, templates: Path | None = None
+) -> Path:
+    """The folder of the shared libraries below the JVM, compiled or found in the cache."""
     templates = templates or templates_root()
-    native = read_index(templates).native
-    executorch_cmake()  # named as missing before anything else is
+    native = read_index(templates).native[backend]
+    option = runtime_option(backend)  # named as missing before anything else is
+    package = _RUNTIMES[backend].package
     key = {
         "sources": tree_hash(templates, native),
-        "executorch": version("executorch"),
+        package: version(package),
         "machine": f"{platform.system()} {platform.machine()} {_cpu_features()}",
         "satchel": satchel.__version__,
     }
-    return cache.get_or_build("host", key, lambda folder: _compile_native(folder, templates, native, tools)) / "lib"
+
+    def compile_native(folder: Path) -> None:
+        _compile_native(folder, templates, native, option, tools)
+
+    return cache.get_or_build("host", key, compile_native) / "lib"
 
 
 def _cpu_features() -> str:
@@ -207,7 +236,7 @@ def _cpu_features() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(("flags", "Features"))), "")
 
 
-def _compile_native(folder: Path, templates: Path, native: str, tools: Tools) -> None:
+def _compile_native(folder: Path, templates: Path, native: str, option: str, tools: Tools) -> None:
     if not (tools.java.home / "include" / "jni.h").is_file():
         raise ToolMissingError(
             f"The JVM engine needs a JDK with C headers, and {tools.java.home} has no include/jni.h. "
@@ -216,6 +245,6 @@ def _compile_native(folder: Path, templates: Path, native: str, tools: Tools) ->
     with tempfile.TemporaryDirectory(prefix="satchel-host-") as temporary:
         work = Path(temporary)
         render_tree(templates, work, {"satchel_version": satchel.__version__}, native)
-        for command in native_commands(tools, work / native, work / "build"):
+        for command in native_commands(tools, option, work / native, work / "build"):
             tools.run(command)
         shutil.copytree(work / "build" / "lib", folder / "lib")

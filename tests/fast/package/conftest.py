@@ -12,10 +12,13 @@ LIBRARIES = """
 [build]
 sources = ["pom.xml", "core", "engine", "jvm"]
 host_module = "jvm"
-native = "native"
+
+[native]
+executorch = "native"
 
 [engines]
 executorch = "satchel-engine"
+litert = "satchel-engine"
 
 [[library]]
 artifact = "satchel-core"

@@ -207,7 +207,7 @@ def test_a_model_that_is_gone_leaves_the_repository(tmp_path: Path, make_bundle:
 
 
 def test_a_backend_without_an_engine_is_refused(tmp_path: Path, make_bundle: MakeBundle, package: Package) -> None:
-    with pytest.raises(NotBuiltYetError, match=r"backend 'coreml' yet, only for executorch"):
+    with pytest.raises(NotBuiltYetError, match=r"backend 'coreml' yet, only for executorch, litert"):
         package([make_bundle(tmp_path / "b", backend="coreml")])
 
 
@@ -238,3 +238,22 @@ def test_the_lines_to_paste(tmp_path: Path, make_bundle: MakeBundle, package: Pa
     readme = (tmp_path / "out" / "maven" / "README.txt").read_text()
     assert published[-1].sha256 in readme
     assert str(tmp_path) not in readme
+
+
+def test_the_same_model_on_another_runtime_is_an_alternative(
+    tmp_path: Path, make_bundle: MakeBundle, package: Package
+) -> None:
+    """With both in one app, it would have to say which to load."""
+    first, second = make_bundle(tmp_path / "a"), make_bundle(tmp_path / "b", backend="litert")
+    published = package([first, second, make_bundle(tmp_path / "c", model="other", backend="litert")])
+    assert gradle_dependencies(published) == [
+        "dependencies {",
+        f'    implementation("dev.satchel:tiny-int4:{satchel.__version__}")',
+        f'    // or: implementation("dev.satchel:tiny-int4-litert:{satchel.__version__}")',
+        f'    implementation("dev.satchel:other-int4-litert:{satchel.__version__}")',
+        "}",
+        "android {",
+        '    androidResources { noCompress += "pte" }',
+        '    androidResources { noCompress += "tflite" }',
+        "}",
+    ]

@@ -126,9 +126,9 @@ def native_templates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "native").mkdir(parents=True)
     (root / "native" / "CMakeLists.txt").write_text("project(native)")
     (root / "libraries.toml").write_text(
-        'library = []\n[engines]\n[build]\nsources = []\nhost_module = "jvm"\nnative = "native"\n'
+        'library = []\n[engines]\n[build]\nsources = []\nhost_module = "jvm"\n[native]\nlitert = "native"\n'
     )
-    monkeypatch.setattr(jvm, "executorch_cmake", lambda: Path("/site/executorch/share/cmake"))
+    monkeypatch.setattr(jvm, "runtime_option", lambda backend: f"-D{backend}=/site/{backend}")
     monkeypatch.setattr(jvm, "version", lambda package: "1.5.1")
     return root
 
@@ -137,7 +137,7 @@ def test_the_native_library_is_built_once(tmp_path: Path, native_templates: Path
     (tmp_path / "jdk" / "include").mkdir(parents=True)
     (tmp_path / "jdk" / "include" / "jni.h").write_text("")
     tools, cache = FakeTools(tmp_path / "jdk"), Cache(tmp_path / "cache")
-    lib = jvm.build_native(cache, tools, native_templates)
+    lib = jvm.build_native(cache, tools, "litert", native_templates)
     assert [file.name for file in lib.iterdir()] == ["libhost.so"]
     configure, build = tools.commands
     source, binary = configure[4], configure[6]
@@ -152,14 +152,23 @@ def test_the_native_library_is_built_once(tmp_path: Path, native_templates: Path
         "-DCMAKE_BUILD_TYPE=Release",
         "-DCMAKE_MAKE_PROGRAM=/bin/ninja",
         "-DCMAKE_CXX_COMPILER=/bin/c++",
-        "-Dexecutorch_DIR=/site/executorch/share/cmake",
+        "-Dlitert=/site/litert",
         f"-DJAVA_HOME={tmp_path / 'jdk'}",
     ]
     assert build == ["/bin/cmake", "--build", binary]
-    assert jvm.build_native(cache, tools, native_templates) == lib
+    assert jvm.build_native(cache, tools, "litert", native_templates) == lib
     assert len(tools.commands) == 2
 
 
 def test_a_java_without_headers_is_named(tmp_path: Path, native_templates: Path) -> None:
     with pytest.raises(ToolMissingError, match=r"JDK with C headers.*default-jdk-headless|openjdk|java-devel"):
-        jvm.build_native(Cache(tmp_path / "cache"), FakeTools(tmp_path / "jre"), native_templates)
+        jvm.build_native(Cache(tmp_path / "cache"), FakeTools(tmp_path / "jre"), "litert", native_templates)
+
+
+@pytest.mark.parametrize(
+    ("backend", "package"), [("executorch", "executorch"), ("litert", "ai-edge-litert")], ids=["executorch", "litert"]
+)
+def test_a_runtime_that_is_not_installed_is_named(backend: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jvm.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(ToolMissingError, match=rf"package {package}, which is not installed.*satchel\[{backend}\]"):
+        jvm.runtime_option(backend)
