@@ -75,6 +75,12 @@ def namespace_of(manifest: bytes) -> str | None:
     return ElementTree.fromstring(manifest).get("package")
 
 
+def permissions(manifest: bytes) -> list[str]:
+    """What an AndroidManifest.xml asks the user or the system for."""
+    elements = ElementTree.fromstring(manifest).iter()
+    return [element.get(f"{{{_ANDROID}}}name", "") for element in elements if element.tag.startswith("uses-permission")]
+
+
 def xml_bytes(root: ElementTree.Element) -> bytes:
     """An XML document, indented, the same bytes for the same tree."""
     ElementTree.indent(root)

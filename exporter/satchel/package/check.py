@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from satchel.errors import InternalError
-from satchel.package.aar import METADATA, MIN_SDK, min_sdk, namespace_of
+from satchel.package.aar import METADATA, MIN_SDK, min_sdk, namespace_of, permissions
 from satchel.package.classfile import class_info, module_version
 
 REQUIRED = ("AndroidManifest.xml", "R.txt", "classes.jar", "proguard.txt", METADATA)
@@ -63,6 +63,9 @@ def _over_budget(path: Path, budget: Budget) -> Iterator[str]:
 def _manifest_problems(manifest: bytes) -> Iterator[str]:
     if not namespace_of(manifest):
         yield "its AndroidManifest.xml has no namespace"
+    asked = permissions(manifest)
+    if asked:  # the app's manifest, and its page in a store, would have them too
+        yield f"it asks for {', '.join(asked)}"
     minimum = min_sdk(manifest)
     if minimum is None or minimum < MIN_SDK:
         yield f"its minSdk is {minimum}, the runtime needs {MIN_SDK}"

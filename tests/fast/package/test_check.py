@@ -15,6 +15,9 @@ from satchel.package.classfile import class_info
 
 ROOMY = Budget(1_000_000, "a test")
 MakeClass = Callable[..., bytes]
+ASKING = android_manifest("dev.engine").replace(
+    b"<uses-sdk", b'<uses-permission android:name="android.permission.INTERNET"/><uses-sdk'
+)
 
 
 def jar(path: Path, files: Mapping[str, bytes]) -> bytes:
@@ -72,6 +75,7 @@ def test_a_missing_entry(tmp_path: Path, good: dict[str, bytes], missing: str) -
         ("AndroidManifest.xml", android_manifest("dev.engine").replace(b'"26"', b'"21"'), "minSdk is 21"),
         ("AndroidManifest.xml", b"<manifest package='a.b'/>", "minSdk is None"),
         ("AndroidManifest.xml", android_manifest("x").replace(b' package="x"', b""), "has no namespace"),
+        ("AndroidManifest.xml", ASKING, "it asks for android.permission.INTERNET"),
         ("jni/arm64-v8a/lib.so", elf(4096), "has a segment aligned to 4096 bytes, not to 16384"),
         ("proguard.txt", b"# nothing", "proguard.txt keeps nothing"),
         ("proguard.txt", b"-keep class dev.Other { *; }", "does not keep dev.Engine"),

@@ -46,6 +46,17 @@ def test_published_dependencies_have_the_versions_that_were_compiled_against() -
         assert compiled[library] == version
 
 
+def test_engines_name_the_runtime_that_their_library_depends_on() -> None:
+    """A bundle's `requires.runtime` is compared with it on the device."""
+    root = templates_root()
+    index = read_index(root)
+    for artifact in index.engines.values():
+        (library,) = [library for library in index.libraries if library.artifact == artifact]
+        sources = "".join(path.read_text() for path in (root / library.module).rglob("src/main/**/*.kt"))
+        (runtime,) = re.findall(r'runtimeVersion: String get\(\) = "(.*)"', sources)
+        assert f":{runtime}@aar" in library.dependencies[-1]
+
+
 def test_the_sdk_knows_its_own_version() -> None:
     """A bundle's `requires.sdk` is compared with it on the device."""
     sources = "".join(path.read_text() for path in (templates_root() / "android" / "core").rglob("src/main/**/*.kt"))

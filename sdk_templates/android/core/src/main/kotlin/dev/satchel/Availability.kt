@@ -15,7 +15,7 @@ public sealed class Availability {
      *
      * @property reason why not
      */
-    public class Unavailable internal constructor(
+    public class Unavailable @InternalSatchelApi constructor(
         public val reason: UnavailableReason,
     ) : Availability() {
         override fun toString(): String = "Unavailable(${reason.message})"
@@ -215,6 +215,7 @@ private fun memoryObjection(manifest: Manifest, device: DeviceFacts): Unavailabl
 }
 
 /** [body]'s result, or the reason that keeps the bundle from being read. */
+@OptIn(InternalSatchelApi::class)
 internal inline fun availabilityOr(body: () -> Availability): Availability = try {
     body()
 } catch (e: SatchelException.Unavailable) {

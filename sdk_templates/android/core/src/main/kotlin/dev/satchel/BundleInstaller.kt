@@ -33,7 +33,7 @@ public class BundleInstaller(
             if (target.isDirectory) return target
             root.mkdirs() // free space is that of an existing folder
             removeUnfinished()
-            val required = Bundle.installedArtifacts(manifest).sumOf { it.bytes } + text.size
+            val required = size(manifest, text)
             val available = freeBytes()
             if (available < required) throw SatchelException.StorageFull(required, available)
             val temporary = File(root, target.name + UNFINISHED)
@@ -51,6 +51,17 @@ public class BundleInstaller(
             }
         }
         return target
+    }
+
+    /**
+     * The bytes that unpacking the bundle [name] still takes: 0 if it is there.
+     *
+     * @param manifest the text of its `manifest.json`
+     * @throws SatchelException if that is no manifest, or one for a newer library
+     */
+    public fun missingBytes(name: String, manifest: String): Long {
+        val parsed = Manifest.parse(manifest)
+        return if (File(root, folderName(name, parsed)).isDirectory) 0 else size(parsed, manifest.encodeToByteArray())
     }
 
     /** Removes other versions of the bundle [name]. Call it when the folder [current] has opened. */
@@ -77,6 +88,9 @@ public class BundleInstaller(
     private fun removeUnfinished() {
         root.listFiles { file -> file.name.endsWith(UNFINISHED) }?.forEach { it.deleteRecursively() }
     }
+
+    private fun size(manifest: Manifest, text: ByteArray): Long =
+        Bundle.installedArtifacts(manifest).sumOf { it.bytes } + text.size
 
     private fun folderName(name: String, manifest: Manifest): String =
         name + SEPARATOR + contentVersion(manifest).take(VERSION_DIGITS)

@@ -1,8 +1,10 @@
 package dev.satchel
 
+import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.asCoroutineDispatcher
 import kotlinx.coroutines.ensureActive
 import kotlinx.coroutines.sync.Mutex
+import kotlinx.coroutines.sync.withLock
 import kotlinx.coroutines.withContext
 import kotlinx.coroutines.withTimeoutOrNull
 import java.util.concurrent.ExecutionException
@@ -96,6 +98,13 @@ internal class EngineThread(
             }
         } finally {
             if (isInterrupted) Thread.currentThread().interrupt()
+        }
+    }
+
+    /** Closes when no generation runs; does nothing if that has been done. */
+    suspend fun closeWhenIdle() {
+        generations.withLock {
+            withContext(Dispatchers.IO) { close() } // it blocks
         }
     }
 

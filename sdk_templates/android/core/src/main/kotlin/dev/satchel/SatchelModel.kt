@@ -182,6 +182,11 @@ public class SatchelModel internal constructor(
         engine.close()
     }
 
+    /** Waits until no answer is being generated, then [close]s. Returns at once if the model is closed already. */
+    public suspend fun closeWhenIdle() {
+        engine.closeWhenIdle()
+    }
+
     /**
      * Continues the prompt whose ids [encode] gives, on a thread of its own choice.
      *

@@ -1,7 +1,6 @@
 package dev.satchel.android
 
 import android.content.Context
-import dev.satchel.BundleInstaller
 import dev.satchel.InternalSatchelApi
 import dev.satchel.SatchelException
 import dev.satchel.SatchelModel
@@ -10,8 +9,6 @@ import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.ensureActive
 import kotlinx.coroutines.withContext
 import java.io.File
-
-private const val FOLDER = "satchel"
 
 /**
  * Opens the model that a model library put into the app's assets.
@@ -34,27 +31,17 @@ public suspend fun SatchelModel.Companion.load(
     name: String? = null,
     threads: Int = 0,
 ): SatchelModel {
-    val installer = BundleInstaller(File(context.noBackupFilesDir, FOLDER))
-    val assets = context.assets
-    val chosen = withContext(Dispatchers.IO) {
-        // A listing may go deeper than the folders of the models (Robolectric's does).
-        val present = assets.list(FOLDER).orEmpty().map { it.substringBefore('/') }.distinct().sorted()
-        chooseModel(present, name)
-    }
-
-    suspend fun install() = withContext(Dispatchers.IO) {
-        installer.install(chosen, { file -> assets.open("$FOLDER/$chosen/$file") }) { ensureActive() }
-    }
-
-    val directory = install()
+    val models = withContext(Dispatchers.IO) { AppModels(context) }
+    val chosen = withContext(Dispatchers.IO) { models.choose(name) }
+    val directory = models.install(chosen)
     val model = try {
         SatchelModel.load(directory, threads)
     } catch (_: SatchelException.BundleCorrupt) {
-        withContext(Dispatchers.IO) { installer.remove(directory) }
-        SatchelModel.load(install(), threads)
+        withContext(Dispatchers.IO) { models.installer.remove(directory) }
+        SatchelModel.load(models.install(chosen), threads)
     }
     try {
-        withContext(Dispatchers.IO) { installer.removeOthers(chosen, directory) }
+        withContext(Dispatchers.IO) { models.installer.removeOthers(chosen, directory) }
     } catch (e: CancellationException) {
         model.close() // nobody will get it
         throw e
@@ -62,12 +49,7 @@ public suspend fun SatchelModel.Companion.load(
     return model
 }
 
-private fun chooseModel(present: List<String>, name: String?): String {
-    if (name != null) {
-        require(name in present) { "The app has no model '$name'; it has ${present.joinToString().ifEmpty { "none" }}" }
-        return name
-    }
-    require(present.isNotEmpty()) { "The app has no model: add a model library to its dependencies" }
-    require(present.size == 1) { "The app has several models: name one of ${present.joinToString()}" }
-    return present.single()
+@OptIn(InternalSatchelApi::class)
+private suspend fun AppModels.install(model: String): File = withContext(Dispatchers.IO) {
+    installer.install(model, { file -> open(model, file) }) { ensureActive() }
 }

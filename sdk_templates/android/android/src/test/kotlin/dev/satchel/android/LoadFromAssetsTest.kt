@@ -30,13 +30,30 @@ class FakeEngineFactory : TokenEngineFactory {
     override val runtimeVersion: String = "1.5.0"
 
     override fun open(program: File, threads: Int): TokenEngine {
+        onOpen()
         openedProgram = program
-        return FakeEngine.saying("Paris.")
+        return FakeEngine.saying("Paris.", stepMillis).also { engine = it }
     }
 
     companion object {
         var openedProgram: File? = null
+        var engine: FakeEngine? = null
+        var stepMillis: Long = 0
+        var onOpen: () -> Unit = {}
     }
+}
+
+/** Puts a model library's assets into the app, as its installation would. */
+internal fun addModel(context: Context, apk: File, name: String, bundle: File) {
+    ZipOutputStream(apk.outputStream()).use { zip ->
+        for (file in bundle.listFiles()!!.sorted()) {
+            zip.putNextEntry(ZipEntry("assets/satchel/$name/${file.name}"))
+            zip.write(file.readBytes())
+            zip.closeEntry()
+        }
+    }
+    val addAssetPath = AssetManager::class.java.getMethod("addAssetPath", String::class.java)
+    assertTrue(addAssetPath.invoke(context.assets, apk.path) as Int > 0)
 }
 
 @RunWith(RobolectricTestRunner::class)
@@ -48,19 +65,7 @@ class LoadFromAssetsTest {
     private val context: Context get() = RuntimeEnvironment.getApplication()
     private val installed get() = File(context.noBackupFilesDir, "satchel")
 
-    /** Puts a model library's assets into the app, as its installation would. */
-    private fun addModel(name: String, bundle: File) {
-        val apk = temporary.newFile("$name.apk")
-        ZipOutputStream(apk.outputStream()).use { zip ->
-            for (file in bundle.listFiles()!!.sorted()) {
-                zip.putNextEntry(ZipEntry("assets/satchel/$name/${file.name}"))
-                zip.write(file.readBytes())
-                zip.closeEntry()
-            }
-        }
-        val addAssetPath = AssetManager::class.java.getMethod("addAssetPath", String::class.java)
-        assertTrue(addAssetPath.invoke(context.assets, apk.path) as Int > 0)
-    }
+    private fun addModel(name: String, bundle: File) = addModel(context, temporary.newFile("$name.apk"), name, bundle)
 
     @Test
     fun `the app's one model is unpacked out of reach of backups and answers`() = runBlocking {
