@@ -69,6 +69,6 @@ def _chosen(request: GenerateRequest) -> Bundle:
 
 def _prompt_ids(bundle: Bundle, tokenizer: Tokenizer, request: GenerateRequest) -> list[int]:
     if request.raw:
-        return tokenizer.encode(request.prompt, special=True)
+        return tokenizer.encode_raw(request.prompt)
     program = PromptProgram.from_json(bundle.file("prompt").read_text(encoding="utf-8"))
     return program.encode(tokenizer, [Turn("user", request.prompt)])

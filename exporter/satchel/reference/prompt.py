@@ -100,8 +100,8 @@ class PromptProgram:
     def encode(self, tokenizer: Tokenizer, turns: Sequence[Turn], generation_prompt: bool = True) -> list[int]:
         """The prompt's ids: each run of text between two special tokens is encoded by itself, as a user's text."""
         ids: list[int] = []
-        for segment in self.render(turns, generation_prompt):
-            ids += [segment] if isinstance(segment, int) else tokenizer.encode(segment, special=False)
+        for index, segment in enumerate(self.render(turns, generation_prompt)):
+            ids += [segment] if isinstance(segment, int) else tokenizer.encode(segment, False, at_start=index == 0)
         return ids
 
     def text(self, turns: Sequence[Turn], generation_prompt: bool = True) -> str:

@@ -1,31 +1,23 @@
-"""Turns ids into text as they come, whole characters only."""
-
-import codecs
+"""Whole characters from ids that come one by one."""
 
 from satchel.reference.tokenizer import Tokenizer
 
 
 class TextStream:
-    """Text deltas of a growing list of ids; special tokens show nothing.
+    """Decodes ids as they come, special tokens left out; what it shows is what decoding all of them at once gives.
 
-    A character whose bytes are not complete yet is held back. All deltas and `finish` together are what `decode` gives
-    for all ids at once, replacement characters included.
+    A token may end in the middle of a character: what is not whole yet is held back until the next tokens complete it
+    or it turns out to be malformed (docs/tokenizer-format.md).
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._text = tokenizer.begin_text()
 
     def push(self, token: int) -> str:
-        """The text that this id completes; often one word, sometimes nothing."""
-        text = self._decoder.decode(self._tokenizer.token_bytes(token, skip_special=True))
-        held_back, _ = self._decoder.getstate()
-        if held_back[:1] == b"\xed" and held_back[1:2] >= b"\xa0":
-            # CPython waits for the third byte of a surrogate, which is no character whatever comes: show it now.
-            self._decoder.reset()
-            text += "\ufffd\ufffd"
-        return text
+        """The text that this id completes."""
+        return self._tokenizer.add_token(self._text, token, skip_special=True)
 
     def finish(self) -> str:
-        """What is left at the end: nothing, or U+FFFD for a character that was never completed."""
-        return self._decoder.decode(b"", final=True)
+        """The text of what was held back."""
+        return self._text.end()

@@ -7,34 +7,30 @@ here asks Python about Unicode, and nothing recurses or takes more than n log n 
 import heapq
 import re
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from satchel.errors import BundleError
+from satchel.reference.steps import Classes, Piece, Steps
+from satchel.reference.token_text import TextDecoder, TextInParts
 from satchel.reference.tokenizer_compiler import compile_tokenizer as compile_tokenizer
 from satchel.reference.tokenizer_format import (
-    CODE_POINTS,
     NO_TOKEN,
     AddedFlag,
-    CharClass,
-    Decoder,
     Model,
-    Op,
+    ModelFlag,
     Section,
     TokenFlag,
     unpack_sections,
+    word_hash,
 )
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CACHED_PIECES = 1 << 16
 _CACHED_LENGTH = 64
-
-_WORD = CharClass.LETTER | CharClass.NUMBER | CharClass.SPACE
-_CONTRACTIONS = ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d")
 
 
 @dataclass(frozen=True)
@@ -55,22 +51,29 @@ class Tokenizer:
 
     def __init__(self, data: bytes) -> None:
         sections = unpack_sections(data)
-        model, decoder, self.vocab_size = struct.unpack_from("<III", sections[Section.MODEL])
-        if model != Model.BYTE_BPE or decoder != Decoder.BYTES:
-            raise BundleError(
-                f"tokenizer.bin has model {model} and decoder {decoder}, which this Satchel does not know"
-            )
+        model, self.vocab_size, self._unknown, flags, self._longest_word = struct.unpack_from(
+            "<IIIII", sections[Section.MODEL]
+        )
+        if model not in set(Model) or flags & ~int(ModelFlag.FUSE_UNKNOWN | ModelFlag.BYTE_FALLBACK):
+            raise BundleError(f"tokenizer.bin has model {model} (flags {flags}), which this Satchel does not know")
+        self._by_bytes = model == Model.BYTES
+        self._fuses_unknown = bool(flags & ModelFlag.FUSE_UNKNOWN)
+        self._falls_back = bool(flags & ModelFlag.BYTE_FALLBACK)
         self._flags = bytes(sections[Section.TOKEN_FLAGS])
         self._offsets = np.frombuffer(sections[Section.TOKEN_OFFSETS], "<u4").tolist()
         self._bytes = bytes(sections[Section.TOKEN_BYTES])
-        self._byte_ids: tuple[int, ...] = struct.unpack("<256I", sections[Section.BYTE_IDS])
+        self._byte_ids: list[int] = np.frombuffer(sections[Section.BYTE_IDS], "<u4").tolist()
         self._merge_rows = np.frombuffer(sections[Section.MERGE_ROWS], "<u4")
         self._merge_table = np.frombuffer(sections[Section.MERGES], "<u4").reshape(3, -1)
-        self._classes = _expand_classes(sections[Section.CLASSES])
-        self._ops = [self._operation(op, argument) for op, argument in struct.iter_unpack("<II", sections[Section.OPS])]
-        self.added_tokens = _read_added(sections[Section.ADDED_TOKENS], bytes(sections[Section.ADDED_BYTES]))
+        self._words = np.frombuffer(sections[Section.WORDS], "<u4")
+        self._classes = Classes(sections)
+        self._normalizer = Steps(sections, Section.NORMALIZER, self._classes)
+        self._pre_tokenizer = Steps(sections, Section.PRE_TOKENIZER, self._classes)
+        self._decoder = TextDecoder(sections)
+        self.added_tokens = _read_added(sections[Section.ADDED_TOKENS], sections[Section.ADDED_POINTS])
         self._first_pass = _Matcher(token for token in self.added_tokens if not token.flags & AddedFlag.NORMALIZED)
         self._second_pass = _Matcher(token for token in self.added_tokens if token.flags & AddedFlag.NORMALIZED)
+        self.start_ids: tuple[int, ...] = tuple(np.frombuffer(sections[Section.START_IDS], "<u4").tolist())
         self._cache: dict[str, tuple[int, ...]] = {}
 
     @classmethod
@@ -80,21 +83,33 @@ class Tokenizer:
 
     # --- text to ids --------------------------------------------------------------------------------------------
 
-    def encode(self, text: str, special: bool) -> list[int]:
+    def encode(self, text: str, special: bool, at_start: bool = True) -> list[int]:
         """The ids of a text. special=False is for text of a user: special tokens in it are ordinary characters.
 
-        No beginning-of-text token is added. An unpaired surrogate counts as U+FFFD.
+        at_start: nothing stands before it; some tokenizers put a blank before the first word of all.
+        Nothing is put before the ids. An unpaired surrogate counts as U+FFFD.
         """
         text = _SURROGATE.sub("\ufffd", text)
         ids: list[int] = []
-        for outer in self._split_added(text, self._first_pass, special):
-            inner = [outer] if isinstance(outer, int) else self._split_added(outer, self._second_pass, special)
-            for part in inner:
-                if isinstance(part, int):
-                    ids.append(part)
-                else:
-                    self._encode_plain(part, ids)
+        for outer in self._split_added(Piece(text, at_start), self._first_pass, special):
+            if isinstance(outer, int):
+                ids.append(outer)
+                continue
+            for normalized in self._normalizer.run(outer):
+                for inner in self._split_added(normalized, self._second_pass, special):
+                    if isinstance(inner, int):
+                        ids.append(inner)
+                    else:
+                        self._encode_plain(inner, ids)
         return ids
+
+    def encode_raw(self, text: str) -> list[int]:
+        """The ids of a raw prompt: special tokens in it count, and what opens every text is put before it, unless the
+        prompt opens with that itself.
+        """
+        ids = self.encode(text, special=True)
+        start = list(self.start_ids)
+        return ids if ids[: len(start)] == start else start + ids
 
     def cut_special(self, text: str) -> list["str | AddedToken"]:
         """A text cut at its special tokens, taken as written: the tokens and the texts between them."""
@@ -105,86 +120,85 @@ class Tokenizer:
             ]
         return parts
 
-    def _split_added(self, text: str, matcher: "_Matcher", special: bool) -> Iterator[str | int]:
+    def _split_added(self, piece: Piece, matcher: "_Matcher", special: bool) -> Iterator[Piece | int]:
         """The text cut at added tokens: ids of tokens and the text between them."""
-        done = 0
+        text, done = piece.text, 0
         for start, end, token in matcher.matches(text):
             if token.special and not special:
                 continue  # its characters stay text, and no other token is looked for inside them
+            if token.flags & AddedFlag.SINGLE_WORD and (
+                (start > 0 and self._classes.is_word(text[start - 1]))
+                or (end < len(text) and self._classes.is_word(text[end]))
+            ):
+                continue
             if token.flags & AddedFlag.LSTRIP:
-                while start > 0 and self._classes[ord(text[start - 1])] & CharClass.STRIP:
+                while start > 0 and self._classes.is_blank(text[start - 1]):
                     start -= 1
                 start = max(start, done)
             if token.flags & AddedFlag.RSTRIP:
-                while end < len(text) and self._classes[ord(text[end])] & CharClass.STRIP:
+                while end < len(text) and self._classes.is_blank(text[end]):
                     end += 1
             if done < start:
-                yield text[done:start]
+                yield Piece(text[done:start], piece.at_start and done == 0)
             yield token.id
             done = end
         if done < len(text):
-            yield text[done:]
+            yield Piece(text[done:], piece.at_start and done == 0)
 
-    def _encode_plain(self, text: str, ids: list[int]) -> None:
-        pieces = [text]
-        for operation in self._ops:
-            pieces = [part for piece in pieces for part in operation(piece)]
-        for piece in pieces:
-            merged = self._cache.get(piece)
+    def _encode_plain(self, piece: Piece, ids: list[int]) -> None:
+        for part in self._pre_tokenizer.run(piece):
+            merged = self._cache.get(part.text)
             if merged is None:
-                merged = tuple(self._merge(piece.encode()))
-                if len(piece) <= _CACHED_LENGTH and len(self._cache) < _CACHED_PIECES:
-                    self._cache[piece] = merged
+                merged = tuple(self._encode_piece(part.text))
+                if len(part.text) <= _CACHED_LENGTH and len(self._cache) < _CACHED_PIECES:
+                    self._cache[part.text] = merged
             ids.extend(merged)
 
-    # --- pre-tokenizer ------------------------------------------------------------------------------------------
+    def _encode_piece(self, text: str) -> list[int]:
+        raw = text.encode()
+        word = self._word(raw)
+        if word is not None:
+            return [word]
+        symbols = [self._byte_ids[byte] for byte in raw] if self._by_bytes else self._characters(text)
+        return self._merge(self._with_unknown(symbols))
 
-    def _operation(self, op: int, argument: int) -> Callable[[str], Sequence[str]]:
-        if op == Op.PREFIX_SPACE:
-            return lambda piece: [piece if piece.startswith(" ") else " " + piece]
-        if op == Op.DIGITS:
-            return lambda piece: self._split_digits(piece, individual=bool(argument))
-        if op == Op.SPLIT_GPT2:
-            return self._split_gpt2
-        raise BundleError(f"tokenizer.bin has the pre-tokenizer operation {op}, which this Satchel does not know")
+    def _word(self, key: bytes) -> int | None:
+        """The token that a piece of these bytes becomes as a whole, from the file's hash table."""
+        if len(key) > self._longest_word:
+            return None
+        mask = len(self._words) - 1
+        place = word_hash(key) & mask
+        while (token := int(self._words[place])) != NO_TOKEN:
+            if self._bytes[self._offsets[token] : self._offsets[token + 1]] == key:
+                return token
+            place = (place + 1) & mask
+        return None
 
-    def _split_digits(self, text: str, individual: bool) -> list[str]:
-        """Runs of digits and runs of everything else; each digit by itself if `individual`."""
-        pieces, start = [], 0
-        numeric = [bool(self._classes[ord(character)] & CharClass.NUMERIC) for character in text]
-        for index in range(1, len(text)):
-            if numeric[index] != numeric[index - 1] or (individual and numeric[index]):
-                pieces.append(text[start:index])
-                start = index
-        pieces.append(text[start:])
-        return pieces
+    def _characters(self, text: str) -> list[int]:
+        """The token of each character, or the tokens of its bytes; NO_TOKEN where there is neither."""
+        symbols: list[int] = []
+        for character in text:
+            raw = character.encode()
+            token = self._word(raw)
+            if token is None and self._falls_back:
+                symbols += [self._byte_ids[byte] for byte in raw]
+            else:
+                symbols.append(NO_TOKEN if token is None else token)
+        return symbols
 
-    def _split_gpt2(self, text: str) -> list[str]:
-        """GPT-2's pattern: contractions, then words, numbers and other runs with one blank before them, then blanks."""
-        classes = [self._classes[ord(character)] & _WORD for character in text]
-        pieces, start, length = [], 0, len(text)
-        while start < length:
-            end = self._contraction_end(text, start)
-            if end == start:
-                head = start + 1 if text[start] == " " and start + 1 < length else start
-                if classes[head] & CharClass.SPACE:
-                    head = start
-                end = head + 1
-                while end < length and classes[end] == classes[head]:
-                    end += 1
-                # Blanks leave their last one to the word behind them.
-                if classes[head] & CharClass.SPACE and end < length and end - start > 1:
-                    end -= 1
-            pieces.append(text[start:end])
-            start = end
-        return pieces
-
-    def _contraction_end(self, text: str, start: int) -> int:
-        if text[start] == "'":
-            for contraction in _CONTRACTIONS:
-                if text.startswith(contraction, start):
-                    return start + len(contraction)
-        return start
+    def _with_unknown(self, symbols: list[int]) -> list[int]:
+        """Symbols without a token become the unknown token, several in a row one if they are fused, or are dropped."""
+        if self._unknown == NO_TOKEN:
+            return [symbol for symbol in symbols if symbol != NO_TOKEN]
+        result: list[int] = []
+        before = 0
+        for symbol in symbols:
+            if symbol != NO_TOKEN:
+                result.append(symbol)
+            elif before != NO_TOKEN or not self._fuses_unknown:
+                result.append(self._unknown)
+            before = symbol
+        return result
 
     # --- merges -------------------------------------------------------------------------------------------------
 
@@ -195,13 +209,12 @@ class Tokenizer:
         rights, ranks, results = self._merge_table.tolist()
         return dict(zip(zip(lefts, rights, strict=True), zip(ranks, results, strict=True), strict=True))
 
-    def _merge(self, piece: bytes) -> list[int]:
+    def _merge(self, symbols: list[int]) -> list[int]:
         """Byte pair encoding: always the pair of lowest rank next, the leftmost of equals.
 
         Symbols are a linked list; a heap holds the pairs that can merge. An entry is out of date, and skipped, when the
         pair now at its place does not give the same result.
         """
-        symbols = [self._byte_ids[byte] for byte in piece if self._byte_ids[byte] != NO_TOKEN]
         merges, count = self._merges, len(symbols)
         heap = []
         for index in range(count - 1):
@@ -239,18 +252,31 @@ class Tokenizer:
     # --- ids to text --------------------------------------------------------------------------------------------
 
     def decode(self, ids: Iterable[int], skip_special: bool = False) -> str:
-        """The text of ids; malformed UTF-8 becomes U+FFFD, one per maximal subpart. Unknown ids have no text."""
-        return b"".join(self.token_bytes(token, skip_special) for token in ids).decode("utf-8", errors="replace")
+        """The text of ids; what is malformed becomes U+FFFD. Unknown ids have no text."""
+        text = self.begin_text()
+        parts = [self.add_token(text, token, skip_special) for token in ids]
+        return "".join(parts) + text.end()
 
-    def token_bytes(self, token: int, skip_special: bool = False) -> bytes:
-        """The bytes of one id, not always whole characters: empty if unknown, or special and these are skipped."""
-        if not 0 <= token < self.vocab_size or (skip_special and self.is_special(token)):
-            return b""
+    def begin_text(self) -> TextInParts:
+        """A text that takes tokens one by one, with `add_token`."""
+        return self._decoder.begin()
+
+    def add_token(self, text: TextInParts, token: int, skip_special: bool) -> str:
+        """What one more id adds to a text: whole characters only."""
+        if not self._is_present(token) or (skip_special and self.is_special(token)):
+            return ""
+        return text.add(self.token_bytes(token), TokenFlag(self._flags[token]))
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes of one id as they stand in the file."""
         return self._bytes[self._offsets[token] : self._offsets[token + 1]]
 
     def is_special(self, token: int) -> bool:
         """True for ids of special tokens, which are never shown to a user."""
-        return 0 <= token < self.vocab_size and bool(self._flags[token] & TokenFlag.SPECIAL)
+        return self._is_present(token) and bool(self._flags[token] & TokenFlag.SPECIAL)
+
+    def _is_present(self, token: int) -> bool:
+        return 0 <= token < self.vocab_size and bool(self._flags[token] & TokenFlag.PRESENT)
 
 
 class _Matcher:
@@ -278,17 +304,11 @@ class _Matcher:
             yield text[done:]
 
 
-def _expand_classes(section: memoryview) -> bytes:
-    """The class bits of every code point, from the runs in the file."""
-    (count,) = struct.unpack_from("<I", section)
-    starts = np.frombuffer(section, "<u4", count, 4)
-    bits: NDArray[np.uint8] = np.frombuffer(section, np.uint8, count, 4 + 4 * count)
-    lengths = np.diff(np.append(starts.astype(np.int64), CODE_POINTS))
-    return np.repeat(bits, lengths).tobytes()
-
-
-def _read_added(records: memoryview, blob: bytes) -> tuple[AddedToken, ...]:
-    return tuple(
-        AddedToken(token, blob[start : start + length].decode(), AddedFlag(flags))
+def _read_added(records: memoryview, points: memoryview) -> tuple[AddedToken, ...]:
+    """The added tokens by id."""
+    texts = bytes(points).decode("utf-32-le")
+    tokens = (
+        AddedToken(token, texts[start : start + length], AddedFlag(flags))
         for token, flags, start, length in struct.iter_unpack("<IIII", records)
     )
+    return tuple(sorted(tokens, key=lambda token: token.id))

@@ -11,7 +11,7 @@ from enum import IntEnum, IntFlag
 from satchel.errors import BundleError
 
 MAGIC = b"SATCHTOK"
-VERSION = 1
+VERSION = 2
 ALIGNMENT = 8
 
 _HEADER = struct.Struct("<8sII")  # magic, version, number of sections
@@ -26,46 +26,93 @@ class Section(IntEnum):
 
     INFO = 1
     MODEL = 2
-    OPS = 3
-    CLASSES = 4
-    TOKEN_FLAGS = 5
-    TOKEN_OFFSETS = 6
-    TOKEN_BYTES = 7
-    BYTE_IDS = 8
-    MERGE_ROWS = 9
-    MERGES = 10
-    ADDED_TOKENS = 11
-    ADDED_BYTES = 12
+    NORMALIZER = 3
+    PRE_TOKENIZER = 4
+    DECODER = 5
+    TEXTS = 6
+    AUTOMATA = 7
+    CLASS_PAGES = 8
+    CLASSES = 9
+    TOKEN_FLAGS = 10
+    TOKEN_OFFSETS = 11
+    TOKEN_BYTES = 12
+    BYTE_IDS = 13
+    MERGE_ROWS = 14
+    MERGES = 15
+    WORDS = 16
+    ADDED_TOKENS = 17
+    ADDED_POINTS = 18
+    START_IDS = 19
+    CANONICAL = 20
 
 
 class Model(IntEnum):
-    """How a piece of text becomes ids."""
-
-    BYTE_BPE = 1
-
-
-class Decoder(IntEnum):
-    """How the bytes of tokens become text."""
+    """What the symbols of a piece are before any are merged."""
 
     BYTES = 1
+    CHARACTERS = 2
+
+
+class ModelFlag(IntFlag):
+    """How a model treats what is not in its vocabulary, and what is in it as a whole."""
+
+    FUSE_UNKNOWN = 1
+    BYTE_FALLBACK = 2
 
 
 class Op(IntEnum):
-    """One step of the pre-tokenizer; each takes the pieces of the step before and cuts or changes them."""
+    """One step of a normalizer or pre-tokenizer; each takes the pieces of the step before and cuts or changes them."""
 
-    PREFIX_SPACE = 1
-    DIGITS = 2
-    SPLIT_GPT2 = 3
+    NFC = 1
+    REPLACE = 2
+    PREPEND = 3
+    TRIM = 4
+    SPLIT = 5
+
+
+class Prepend(IntEnum):
+    """Which pieces PREPEND changes."""
+
+    ALL = 0
+    UNLESS_THERE = 1
+    UNLESS_THERE_AT_START = 2
+
+
+class Trim(IntFlag):
+    """The ends that TRIM takes blanks off."""
+
+    LEFT = 1
+    RIGHT = 2
+
+
+class Behaviour(IntEnum):
+    """What SPLIT does with what it finds."""
+
+    ISOLATED = 0
+    REMOVED = 1
+    MERGED_WITH_PREVIOUS = 2
+    MERGED_WITH_NEXT = 3
+    CONTIGUOUS = 4
+
+
+INVERTED = 0x100  # added to a Behaviour: what is found and what lies between change places
+
+
+class DecoderOp(IntEnum):
+    """One step from tokens to text."""
+
+    BYTES = 1
+    REPLACE = 2
+    BYTE_FALLBACK = 3
+    STRIP_START = 4
+    METASPACE = 5
 
 
 class CharClass(IntFlag):
-    """What a code point is to the pre-tokenizer's operations."""
+    """What the characters of a class are to added tokens and to TRIM."""
 
-    LETTER = 1
-    NUMBER = 2
-    SPACE = 4
-    NUMERIC = 8
-    STRIP = 16
+    BLANK = 1
+    WORD = 2
 
 
 class TokenFlag(IntFlag):
@@ -74,6 +121,7 @@ class TokenFlag(IntFlag):
     PRESENT = 1
     ADDED = 2
     SPECIAL = 4
+    BYTE = 8
 
 
 class AddedFlag(IntFlag):
@@ -83,6 +131,15 @@ class AddedFlag(IntFlag):
     NORMALIZED = 2
     LSTRIP = 4
     RSTRIP = 8
+    SINGLE_WORD = 16
+
+
+def word_hash(key: bytes) -> int:
+    """FNV-1a over the bytes of a piece: 32 bits."""
+    value = 0x811C9DC5
+    for byte in key:
+        value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
+    return value
 
 
 def pack_sections(sections: Sequence[tuple[Section, bytes]]) -> bytes:
@@ -118,7 +175,7 @@ def unpack_sections(data: bytes) -> Mapping[int, memoryview]:
                 f"tokenizer.bin is cut short: section {kind} ends at {offset + length} of {len(data)} bytes"
             )
         sections[kind] = memoryview(data)[offset : offset + length]
-    missing = [section.name for section in Section if section not in sections]
+    missing = [section.name for section in Section if section not in sections and section != Section.CANONICAL]
     if missing:
         raise BundleError(f"tokenizer.bin lacks the sections {', '.join(missing)}; build the bundle again")
     return sections

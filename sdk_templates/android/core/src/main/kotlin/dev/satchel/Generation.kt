@@ -32,7 +32,7 @@ internal class Generation(
 
     private val timeoutNanos = options.timeout?.inWholeNanoseconds ?: Long.MAX_VALUE
     private val stopStrings = StopStrings(options.stopStrings)
-    private val stream = Utf8Stream()
+    private val stream = tokenizer.newStream()
     private val single = IntArray(1)
     private val unsent = Ids.Buffer()
 
@@ -99,8 +99,7 @@ internal class Generation(
         generated++
         single[0] = token
         unsent.add(token)
-        if (tokenizer.isSpecial(token)) return
-        text = stopStrings.push(stream.add(tokenizer.bytesOf(token)))
+        text = stopStrings.push(stream.add(token))
         if (stopStrings.found) reason = FinishReason.STOP
     }
 

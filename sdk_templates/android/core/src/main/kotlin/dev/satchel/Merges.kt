@@ -13,7 +13,7 @@ internal class Merges(
     private val results = part(table, 2 * count, 3 * count)
 
     /** Appends to [ids] what is left of [symbols] when no neighbours have a merge; [symbols] is used up. */
-    fun apply(symbols: IntArray, ids: IdList) {
+    fun apply(symbols: IntArray, ids: IntList) {
         val size = symbols.size
         val heap = MergeHeap(size)
         for (index in 0 until size - 1) {
@@ -119,22 +119,4 @@ private class MergeHeap(
         values[hole] = value
         return true
     }
-}
-
-/** A growing array of ids. */
-internal class IdList {
-    private var items = IntArray(16)
-    var size: Int = 0
-        private set
-
-    fun add(id: Int) {
-        if (size == items.size) items = items.copyOf(2 * size)
-        items[size++] = id
-    }
-
-    fun addAll(ids: IntArray) {
-        ids.forEach(::add)
-    }
-
-    fun toArray(): IntArray = items.copyOf(size)
 }

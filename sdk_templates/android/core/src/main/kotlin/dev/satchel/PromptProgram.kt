@@ -47,11 +47,11 @@ internal class PromptProgram private constructor(
 
     /** The ids of the conversation [turns]. @throws IllegalArgumentException for turns that the template can't take */
     fun encode(tokenizer: Tokenizer, turns: List<Turn>, answer: Boolean): IntArray {
-        val ids = IdList()
-        for (segment in render(turns, answer)) {
+        val ids = IntList()
+        for ((index, segment) in render(turns, answer).withIndex()) {
             when (segment) {
                 is Segment.Token -> ids.add(segment.id)
-                is Segment.Text -> ids.addAll(tokenizer.encode(segment.text, special = false))
+                is Segment.Text -> ids.addAll(tokenizer.encode(segment.text, special = false, atStart = index == 0))
             }
         }
         return ids.toArray()

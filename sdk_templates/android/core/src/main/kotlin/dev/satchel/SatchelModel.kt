@@ -88,7 +88,7 @@ public class SatchelModel internal constructor(
      * runtime fails.
      */
     public fun generate(prompt: String, options: GenerateOptions = GenerateOptions()): Flow<TextChunk> =
-        generate(options, { false }) { tokenizer.encode(prompt, special = true) }
+        generate(options, { false }) { tokenizer.encodeRaw(prompt) }
 
     /**
      * Collects [generate] into one chunk with the whole text.

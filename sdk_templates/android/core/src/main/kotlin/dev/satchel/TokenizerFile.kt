@@ -30,9 +30,11 @@ internal class TokenizerSections(
             }
             places[this.data.getInt(entry)] = offset until offset + length
         }
-        val missing = (INFO..ADDED_BYTES).filterNot(places::containsKey)
+        val missing = (INFO..START_IDS).filterNot(places::containsKey)
         if (missing.isNotEmpty()) throw Tokenizer.damaged("sections $missing", "none")
     }
+
+    fun has(kind: Int): Boolean = kind in places
 
     fun bytes(kind: Int): ByteBuffer {
         val place = places.getValue(kind)
@@ -43,57 +45,73 @@ internal class TokenizerSections(
 
     fun ints(kind: Int): IntBuffer = bytes(kind).asIntBuffer()
 
+    /** The texts that steps name by number. */
+    fun texts(): List<String> {
+        val section = bytes(TEXTS)
+        val count = section.getInt(0)
+        val blob = 4 * (count + 2)
+        return List(count) { index ->
+            val start = section.getInt(4 + 4 * index)
+            val end = section.getInt(8 + 4 * index)
+            ByteArray(end - start) { section[blob + start + it] }.decodeToString()
+        }
+    }
+
     companion object {
         private const val MAGIC = "SATCHTOK"
-        private const val VERSION = 1
+        private const val VERSION = 2
         private const val HEADER = 16
         private const val ENTRY = 12
 
         const val INFO = 1
         const val MODEL = 2
-        const val OPS = 3
-        const val CLASSES = 4
-        const val TOKEN_FLAGS = 5
-        const val TOKEN_OFFSETS = 6
-        const val TOKEN_BYTES = 7
-        const val BYTE_IDS = 8
-        const val MERGE_ROWS = 9
-        const val MERGES = 10
-        const val ADDED_TOKENS = 11
-        const val ADDED_BYTES = 12
+        const val NORMALIZER = 3
+        const val PRE_TOKENIZER = 4
+        const val DECODER = 5
+        const val TEXTS = 6
+        const val AUTOMATA = 7
+        const val CLASS_PAGES = 8
+        const val CLASSES = 9
+        const val TOKEN_FLAGS = 10
+        const val TOKEN_OFFSETS = 11
+        const val TOKEN_BYTES = 12
+        const val BYTE_IDS = 13
+        const val MERGE_ROWS = 14
+        const val MERGES = 15
+        const val WORDS = 16
+        const val ADDED_TOKENS = 17
+        const val ADDED_POINTS = 18
+        const val START_IDS = 19
+        const val CANONICAL = 20
     }
 }
 
-/** What a code point is to the pre-tokenizer: runs of equal class bits over all code points. */
+/** The class of every code point, in pages of 256, and what the classes are to added tokens. */
 internal class CharClasses(
     sections: TokenizerSections,
 ) {
-    private val starts: IntArray
-    private val bits: ByteArray
-    private val ascii: ByteArray
+    private val pageOf = IntArray(PAGES)
+    private val pages: ByteArray
+    private val bits = sections.bytes(TokenizerSections.CLASSES).toArray()
 
     init {
-        val section = sections.bytes(TokenizerSections.CLASSES)
-        val count = section.getInt(0)
-        starts = IntArray(count) { section.getInt(4 + 4 * it) }
-        bits = ByteArray(count) { section[4 + 4 * count + it] }
-        ascii = ByteArray(ASCII) { find(it).toByte() }
+        val section = sections.bytes(TokenizerSections.CLASS_PAGES)
+        for (page in 0 until PAGES) pageOf[page] = section.getChar(2 * page).code shl 8
+        narrow(section, 2 * PAGES, section.limit())
+        pages = section.toArray()
     }
 
-    operator fun get(codePoint: Int): Int = if (codePoint < ASCII) ascii[codePoint].toInt() else find(codePoint)
+    operator fun get(codePoint: Int): Int =
+        pages[pageOf[codePoint ushr 8] or (codePoint and 0xFF)].toInt() and 0xFF
 
-    private fun find(codePoint: Int): Int {
-        val place = starts.binarySearch(codePoint)
-        return bits[if (place >= 0) place else -place - 2].toInt()
-    }
+    fun isBlank(codePoint: Int): Boolean = bits[this[codePoint]].toInt() and BLANK != 0
 
-    companion object {
-        const val LETTER = 1
-        const val NUMBER = 2
-        const val SPACE = 4
-        const val NUMERIC = 8
-        const val STRIP = 16
-        private const val ASCII = 128
+    fun isWord(codePoint: Int): Boolean = bits[this[codePoint]].toInt() and WORD != 0
+
+    private companion object {
+        const val PAGES = 0x110000 shr 8
+        const val BLANK = 1
+        const val WORD = 2
     }
 }
 
@@ -108,5 +126,7 @@ private fun narrow(view: Buffer, start: Int, end: Int) {
     view.limit(end)
     view.position(start)
 }
+
+private fun ByteBuffer.toArray(): ByteArray = ByteArray(remaining()).also { get(it) }
 
 internal fun IntBuffer.toArray(): IntArray = IntArray(capacity()) { this[it] }

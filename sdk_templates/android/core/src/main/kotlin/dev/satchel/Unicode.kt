@@ -20,27 +20,40 @@ internal fun codePoints(text: String): IntArray {
     return points.copyOf(count)
 }
 
-/** Calls [onByte] with each byte, 0 to 255, of the UTF-8 form of [codePoints]. */
-internal inline fun forEachUtf8Byte(codePoints: IntArray, onByte: (Int) -> Unit) {
-    for (point in codePoints) {
-        when {
-            point < 0x80 -> onByte(point)
-            point < 0x800 -> {
-                onByte(0xC0 or (point shr 6))
-                onByte(0x80 or (point and 0x3F))
-            }
-            point < 0x10000 -> {
-                onByte(0xE0 or (point shr 12))
-                onByte(0x80 or ((point shr 6) and 0x3F))
-                onByte(0x80 or (point and 0x3F))
-            }
-            else -> {
-                onByte(0xF0 or (point shr 18))
-                onByte(0x80 or ((point shr 12) and 0x3F))
-                onByte(0x80 or ((point shr 6) and 0x3F))
-                onByte(0x80 or (point and 0x3F))
-            }
+/** A growing array of UTF-8 bytes. */
+internal class Utf8Bytes {
+    var items = ByteArray(64)
+        private set
+    var size: Int = 0
+        private set
+
+    fun clear() {
+        size = 0
+    }
+
+    fun addByte(value: Int) {
+        if (size == items.size) items = items.copyOf(2 * items.size)
+        items[size++] = value.toByte()
+    }
+
+    fun add(codePoint: Int) {
+        if (size + 4 > items.size) items = items.copyOf(2 * items.size)
+        if (codePoint < 0x80) {
+            items[size++] = codePoint.toByte()
+            return
         }
+        if (codePoint < 0x800) {
+            items[size++] = (0xC0 or (codePoint shr 6)).toByte()
+        } else {
+            if (codePoint < 0x10000) {
+                items[size++] = (0xE0 or (codePoint shr 12)).toByte()
+            } else {
+                items[size++] = (0xF0 or (codePoint shr 18)).toByte()
+                items[size++] = (0x80 or ((codePoint shr 12) and 0x3F)).toByte()
+            }
+            items[size++] = (0x80 or ((codePoint shr 6) and 0x3F)).toByte()
+        }
+        items[size++] = (0x80 or (codePoint and 0x3F)).toByte()
     }
 }
 
@@ -54,30 +67,18 @@ internal class Utf8Stream {
     private val pending = ByteArray(4)
     private var pendingSize = 0
 
-    /** The text that [bytes] complete. */
-    fun add(bytes: ByteArray): String {
-        val text = StringBuilder()
-        for (byte in bytes) accept(byte, text)
-        return text.toString()
-    }
+    /** Whether anything was not UTF-8 so far. */
+    var malformed: Boolean = false
+        private set
 
-    /** The text of what was held back; nothing is pending afterwards. */
-    fun end(): String {
-        val text = if (pendingSize > 0) REPLACEMENT_TEXT else ""
-        pendingSize = 0
-        return text
-    }
-
-    private fun accept(byte: Byte, text: StringBuilder) {
+    /** Adds what [byte] completes to [text]. */
+    fun add(byte: Byte, text: StringBuilder) {
         val value = byte.toInt() and 0xFF
-        if (pendingSize > 0 && !continues(value)) {
-            text.append(REPLACEMENT_TEXT)
-            pendingSize = 0
-        }
+        if (pendingSize > 0 && !continues(value)) replace(text)
         if (pendingSize == 0) {
             when {
                 value < 0x80 -> text.append(value.toChar())
-                followersOf(value) == 0 -> text.append(REPLACEMENT_TEXT)
+                followersOf(value) == 0 -> replace(text)
                 else -> pending[pendingSize++] = byte
             }
             return
@@ -87,6 +88,17 @@ internal class Utf8Stream {
             text.append(pending.decodeToString(0, pendingSize)) // valid by now: every decoder agrees
             pendingSize = 0
         }
+    }
+
+    /** Adds what was held back to [text]; nothing is pending afterwards. */
+    fun end(text: StringBuilder) {
+        if (pendingSize > 0) replace(text)
+    }
+
+    private fun replace(text: StringBuilder) {
+        text.append(REPLACEMENT_TEXT)
+        pendingSize = 0
+        malformed = true
     }
 
     /** Number of bytes that follow the first byte of a longer character; 0 if none starts with it. */

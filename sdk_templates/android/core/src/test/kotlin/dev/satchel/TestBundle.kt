@@ -57,21 +57,29 @@ object TestBundle {
         val special = listOf("<end>", "<user>", "<assistant>").map { it.encodeToByteArray() }
         val texts = List(256) { byteArrayOf(it.toByte()) } + special
         val offsets = texts.runningFold(0) { sum, bytes -> sum + bytes.size }
-        val addedStarts = special.runningFold(0) { sum, bytes -> sum + bytes.size }
-        val added = special.flatMapIndexed { index, bytes -> listOf(END + index, 1, addedStarts[index], bytes.size) }
+        val sorted = special.indices.sortedBy { special[it].decodeToString() }
+        val addedStarts = sorted.map { special[it] }.runningFold(0) { sum, bytes -> sum + bytes.size }
+        val added = sorted.flatMapIndexed { index, it -> listOf(END + it, 1, addedStarts[index], special[it].size) }
         val sections = listOf(
             ByteArray(0), // info
-            ints(listOf(1, 1, VOCABULARY)), // model
-            ints(emptyList()), // operations
-            ints(listOf(1, 0)) + byteArrayOf(0), // classes
+            ints(listOf(1, VOCABULARY, -1, 0, 0)), // model: bytes, nothing unknown, no words
+            ints(emptyList()), // normalizer
+            ints(emptyList()), // pre-tokenizer
+            ints(listOf(1, 0, 0)), // decoder: bytes
+            ints(listOf(0, 0)), // texts
+            ints(listOf(0, 2)), // automata
+            ByteArray(2 * 0x1100 + 256), // pages of classes: every code point is of class 0
+            byteArrayOf(0), // classes
             ByteArray(VOCABULARY) { if (it < 256) 1 else 7 }, // flags
             ints(offsets),
             texts.reduce(ByteArray::plus),
             ints(List(256) { it }), // ids of bytes
             ints(List(VOCABULARY + 1) { 0 }), // merge rows
             ints(emptyList()), // merges
+            ints(listOf(-1)), // words
             ints(added),
-            special.reduce(ByteArray::plus),
+            ints(sorted.flatMap { id -> special[id].map(Byte::toInt) }),
+            ints(emptyList()), // ids that open a text
         )
         val body = ByteArrayOutputStream()
         val directory = ArrayList<Int>()
@@ -81,7 +89,7 @@ object TestBundle {
             directory += listOf(index + 1, bodyStart + body.size(), bytes.size)
             body.write(bytes)
         }
-        return "SATCHTOK".encodeToByteArray() + ints(listOf(1, sections.size) + directory) + body.toByteArray()
+        return "SATCHTOK".encodeToByteArray() + ints(listOf(2, sections.size) + directory) + body.toByteArray()
     }
 
     fun sha256(bytes: ByteArray): String =
