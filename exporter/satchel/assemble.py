@@ -70,7 +70,9 @@ def assemble(
     (folder / stages.GOLDEN).write_text(golden, encoding="utf-8")
     report = _report(backend, checkpoint, spec, weights, skeleton, program, equal, behaviour, workshop)
     verdict = Verdict(report.verdict, limits)
-    manifest = stages.manifest_of(checkpoint, recipe, backend, spec, verdict)
+    manifest = stages.manifest_of(
+        checkpoint, recipe, backend, spec, verdict, backend.format.weights_file(program).stat().st_size
+    )
     files = _files(program.name)
     if companions and backend.companion is not None:
         companion = backend.companion

@@ -77,11 +77,15 @@ class SpecialIds:
 
 @dataclass(frozen=True)
 class Requirements:
-    """The oldest SDK and runtime that can run the program, and per ABI the CPU features (names of /proc/cpuinfo)."""
+    """The oldest SDK and runtime that can run the program, and per ABI the CPU features (names of /proc/cpuinfo).
+
+    memory_bytes: what a device should have free before it loads the program, predicted; None in older bundles.
+    """
 
     sdk: str
     runtime: str
     cpu_features: Mapping[str, tuple[str, ...]]
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -150,6 +154,7 @@ class Manifest:
                 "sdk": self.requires.sdk,
                 "runtime": self.requires.runtime,
                 "cpu_features": {abi: list(names) for abi, names in self.requires.cpu_features.items()},
+                **({} if self.requires.memory_bytes is None else {"memory_bytes": self.requires.memory_bytes}),
             },
             "verdict": {
                 "status": self.verdict.status,
@@ -203,6 +208,7 @@ class Manifest:
                 sdk=requires.text("sdk"),
                 runtime=requires.text("runtime"),
                 cpu_features={abi: tuple(names) for abi, names in requires.take("cpu_features", dict).items()},
+                memory_bytes=requires.optional_number("memory_bytes"),
             ),
             verdict=Verdict(
                 status=cast("VerdictStatus", status),

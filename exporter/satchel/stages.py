@@ -40,6 +40,7 @@ from satchel.reference.tokenizer_compiler import compile_tokenizer
 from satchel.skeleton import Skeleton, Slot, read_skeleton
 from satchel.source.checkpoint import Checkpoint
 from satchel.source.resolve import open_model
+from satchel.source.support import key_rows
 from satchel.tools import Tools
 from satchel.validate import prove
 from satchel.validate.report import BackendReport, ReportHeader
@@ -328,8 +329,21 @@ def read_slots(path: Path) -> tuple[QuantPlan, tuple[Slot, ...]]:
     return plan_from_json(data["plan"]), slots
 
 
+_WORKING_MEMORY = 64 << 20  # activations, logits, the runtime itself
+
+
+def memory_bytes(spec: ProgramSpec, program_bytes: int) -> int:
+    """What a device should have free: the program (runtimes pack its weights anew), the float32 KV cache, and the rest.
+
+    A prediction, so that the same inputs give the same manifest; the report has what was measured.
+    """
+    layers = int(spec.config["num_hidden_layers"])
+    cache = 2 * layers * key_rows(spec.config) * spec.context_length * 4
+    return program_bytes + cache + _WORKING_MEMORY
+
+
 def manifest_of(
-    checkpoint: Checkpoint, recipe: Recipe, backend: Backend, spec: ProgramSpec, verdict: Verdict
+    checkpoint: Checkpoint, recipe: Recipe, backend: Backend, spec: ProgramSpec, verdict: Verdict, program_bytes: int
 ) -> Manifest:
     """The manifest without its artifacts, which `bundle.write_manifest` adds."""
     source, tokenizer = checkpoint.source, checkpoint.tokenizer
@@ -347,7 +361,12 @@ def manifest_of(
         vocab_size=int(checkpoint.config["vocab_size"]),
         special_ids=SpecialIds(tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id, tuple(tokenizer.stop_ids)),
         generation_defaults=_generation_defaults(checkpoint.generation_config),
-        requires=Requirements(sdk=__version__, runtime=backend.minimum_runtime, cpu_features=backend.cpu_features),
+        requires=Requirements(
+            sdk=__version__,
+            runtime=backend.minimum_runtime,
+            cpu_features=backend.cpu_features,
+            memory_bytes=memory_bytes(spec, program_bytes),
+        ),
         verdict=verdict,
         tools={"satchel": __version__, **pinned(backend.name)},
     )

@@ -143,15 +143,15 @@ def _heads(key: str) -> Callable[[Mapping[str, Any]], int]:
 
 
 _query_rows = _heads("num_attention_heads")
-_key_rows = _heads("num_key_value_heads")
+key_rows = _heads("num_key_value_heads")
 _TOP_TENSORS = (EMBEDDING, "model.norm.weight")
 _SHAPES: Mapping[str, Callable[[Mapping[str, Any]], tuple[int, ...]]] = {
     "embed_tokens.weight": lambda config: (config["vocab_size"], config["hidden_size"]),
     "lm_head.weight": lambda config: (config["vocab_size"], config["hidden_size"]),
     "norm.weight": lambda config: (config["hidden_size"],),
     "q_proj.weight": lambda config: (_query_rows(config), config["hidden_size"]),
-    "k_proj.weight": lambda config: (_key_rows(config), config["hidden_size"]),
-    "v_proj.weight": lambda config: (_key_rows(config), config["hidden_size"]),
+    "k_proj.weight": lambda config: (key_rows(config), config["hidden_size"]),
+    "v_proj.weight": lambda config: (key_rows(config), config["hidden_size"]),
     "o_proj.weight": lambda config: (config["hidden_size"], _query_rows(config)),
     "gate_proj.weight": lambda config: (config["intermediate_size"], config["hidden_size"]),
     "up_proj.weight": lambda config: (config["intermediate_size"], config["hidden_size"]),
