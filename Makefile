@@ -4,6 +4,7 @@
 # make check            formatting, lint, types, import rules, documents
 # make verify           the long proofs
 # make bench            speed, memory and fidelity beside LiteRT-LM and llama.cpp, of what `make android` built
+# make conformance      the shared cases in every language: language x kind, passed and failed
 # make docs             rewrite docs/cli.md, and the pages of the Kotlin API: build/docs/kotlin
 # make venv             only the environment, with what building and validating need
 # make clean            remove what was built here (not the environment, not the cache)
@@ -22,7 +23,7 @@ MVN = JAVA_HOME="$$($(PY) scripts/java_home.py)" mvn --batch-mode --no-transfer-
 # Every lock is complete, so nothing is left to resolve. Byte code is written when a module is first imported.
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --no-build-isolation
 
-.PHONY: android example-android test test-python test-kotlin check bench docs verify venv clean
+.PHONY: conformance android example-android test test-python test-kotlin check bench docs verify venv clean
 .DELETE_ON_ERROR:
 
 android: | need-maven $(VENV)/.product
@@ -43,6 +44,9 @@ test-kotlin: | need-maven $(VENV)/.product
 
 verify: | need-maven need-cxx $(VENV)/.dev
 	$(PY) -m pytest tests/verify
+
+conformance: | need-maven $(VENV)/.dev
+	@JAVA_HOME="$$($(PY) scripts/java_home.py)" $(PY) scripts/conformance.py mvn --batch-mode --no-transfer-progress
 
 check: | need-maven $(VENV)/.dev
 	$(PY) -m ruff check
