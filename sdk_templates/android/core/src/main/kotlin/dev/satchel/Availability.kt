@@ -7,6 +7,7 @@ import java.io.IOException
 public sealed class Availability {
     /** It can. */
     public object Available : Availability() {
+        /** For logs. */
         override fun toString(): String = "Available"
     }
 
@@ -18,6 +19,7 @@ public sealed class Availability {
     public class Unavailable @InternalSatchelApi constructor(
         public val reason: UnavailableReason,
     ) : Availability() {
+        /** For logs. */
         override fun toString(): String = "Unavailable(${reason.message})"
     }
 }
@@ -30,6 +32,7 @@ public sealed class Availability {
 public abstract class UnavailableReason internal constructor(
     public val message: String,
 ) {
+    /** For logs. */
     override fun toString(): String = message
 
     /**
@@ -152,6 +155,7 @@ public class DeviceFacts(
     public val cpuFeatures: Set<String>?,
     public val availableMemoryBytes: Long?,
 ) {
+    /** Reads the facts. */
     public companion object {
         private val ABIS = mapOf("aarch64" to "arm64-v8a", "amd64" to "x86_64", "i386" to "x86", "i686" to "x86")
 

@@ -96,9 +96,9 @@ public class BundleInstaller(
         name + SEPARATOR + contentVersion(manifest).take(VERSION_DIGITS)
 
     private companion object {
-        const val SEPARATOR = "@"
-        const val UNFINISHED = ".unfinished"
-        const val VERSION_DIGITS = 16
+        private const val SEPARATOR = "@"
+        private const val UNFINISHED = ".unfinished"
+        private const val VERSION_DIGITS = 16
 
         /** Two loads in one process must not unpack into the same folder. */
         val LOCK = Any()

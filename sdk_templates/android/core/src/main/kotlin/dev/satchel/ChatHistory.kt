@@ -31,10 +31,13 @@ public class ChatTurn(
         ASSISTANT,
     }
 
+    /** Whether [other] says the same. */
     override fun equals(other: Any?): Boolean = other is ChatTurn && other.role == role && other.text == text
 
+    /** Of what [equals] compares. */
     override fun hashCode(): Int = 31 * role.hashCode() + text.hashCode()
 
+    /** For logs. */
     override fun toString(): String = "ChatTurn(role=$role, text=$text)"
 }
 
@@ -78,13 +81,17 @@ public class ChatHistory(
         )
     }.toString()
 
+    /** Whether [other] says the same. */
     override fun equals(other: Any?): Boolean =
         other is ChatHistory && other.instructions == instructions && other.turns == turns
 
+    /** Of what [equals] compares. */
     override fun hashCode(): Int = 31 * instructions.hashCode() + turns.hashCode()
 
+    /** For logs. */
     override fun toString(): String = "ChatHistory(instructions=$instructions, turns=$turns)"
 
+    /** Reads histories. */
     public companion object {
         private const val SCHEMA_VERSION = 1
 

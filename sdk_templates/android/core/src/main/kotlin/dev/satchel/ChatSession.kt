@@ -153,7 +153,7 @@ public class ChatSession internal constructor(
     }
 
     private companion object {
-        const val ROOM_FOR_ANSWER = 4
+        private const val ROOM_FOR_ANSWER = 4
         val ALWAYS_KEPT = setOf(FinishReason.STOP, FinishReason.LENGTH, FinishReason.CONTEXT_FULL)
     }
 }

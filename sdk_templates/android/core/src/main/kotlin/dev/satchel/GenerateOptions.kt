@@ -158,8 +158,8 @@ public class GenerateOptions(
     }
 
     private companion object {
-        const val MAX_STOP_STRINGS = 16
-        const val MAX_STOP_STRING = 256
+        private const val MAX_STOP_STRINGS = 16
+        private const val MAX_STOP_STRING = 256
     }
 }
 

@@ -236,7 +236,7 @@ public class SatchelModel internal constructor(
         engine.exclusively {
             engine.step { memory, proceed ->
                 val wanted = if (ids.isEmpty() && memory.isEmpty) intArrayOf(stopIds.firstOrNull() ?: 0) else ids
-                var position = memory.reusable(wanted)
+                var position = if (wanted.isEmpty()) 0 else memory.reusable(wanted)
                 while (position < wanted.size) {
                     proceed()
                     val end = minOf(position + manifest.prefillChunk, wanted.size)

@@ -15,6 +15,7 @@ public class SelfTestResult internal constructor(
     /** Everything is as it was where the model was built. */
     public val passed: Boolean get() = checks.all { it.passed }
 
+    /** For logs. */
     override fun toString(): String = checks.joinToString("\n")
 
     /**
@@ -29,6 +30,7 @@ public class SelfTestResult internal constructor(
         public val passed: Boolean,
         public val detail: String,
     ) {
+        /** For logs. */
         override fun toString(): String = "$name ${if (passed) "passed" else "FAILED"}: $detail"
     }
 }
@@ -69,7 +71,11 @@ internal class SelfTest(
         val cases = golden.objects("prompts")
         for (case in cases) {
             val turns = case.objects("turns").map { Turn(it.string("role"), it.string("content")) }
-            val ids = prompt?.encode(tokenizer, turns, case.boolean("generation_prompt"))?.toList()
+            val ids = try {
+                prompt?.encode(tokenizer, turns, case.boolean("generation_prompt"))?.toList()
+            } catch (e: IllegalArgumentException) {
+                return failed("prompt", "'${case.string("text")}' is refused: ${e.message}")
+            }
             if (ids != case.ints("ids")) {
                 return failed("prompt", "'${case.string("text")}' gives $ids, not ${case.ints("ids")}")
             }

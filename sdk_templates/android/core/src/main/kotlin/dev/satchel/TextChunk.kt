@@ -35,6 +35,7 @@ public class TextChunk internal constructor(
     public val finishReason: FinishReason?,
     public val stats: GenerationStats?,
 ) {
+    /** For logs. */
     override fun toString(): String = "TextChunk(text=$text, ids=$ids, finishReason=$finishReason)"
 }
 
@@ -62,6 +63,7 @@ public class GenerationStats internal constructor(
     /** [timeToFirstToken] in milliseconds, for languages without Kotlin's durations. */
     public val timeToFirstTokenMillis: Double? get() = timeToFirstToken?.toDouble(DurationUnit.MILLISECONDS)
 
+    /** For logs. */
     override fun toString(): String = "GenerationStats(promptTokens=$promptTokens, cachedTokens=$cachedTokens, " +
         "generatedTokens=$generatedTokens, timeToFirstToken=$timeToFirstToken, " +
         "prefillTokensPerSecond=$prefillTokensPerSecond, decodeTokensPerSecond=$decodeTokensPerSecond, " +

@@ -34,6 +34,7 @@ public interface TokenEngine : AutoCloseable {
     /** Frees the program's memory. Idempotent. */
     override fun close()
 
+    /** Opening engines, and what all of them check. */
     public companion object {
         /**
          * Opens the engine of the bundle in [directory] after every byte of it has been compared with the manifest's

@@ -32,7 +32,7 @@ class CancelAndCloseRaceTest {
         val engine = FakeEngine.endless(stepMillis = 1)
         SatchelModel.load(TestBundle.write(folder), 0, engine.asFactory()).use { model ->
             val session = model.newSession()
-            repeat(200) {
+            repeat(CANCELS) {
                 val job = launch(Dispatchers.Default) { session.streamResponse("a longer prompt", options).collect {} }
                 delay(pause())
                 job.cancelAndJoin()
@@ -48,7 +48,7 @@ class CancelAndCloseRaceTest {
     @Test
     fun `closing at any moment waits for the step, and every collector learns why it ended`() = runBlocking {
         TestBundle.write(folder)
-        repeat(200) {
+        repeat(LOADS) {
             val engine = FakeEngine.endless(stepMillis = if (it % 2 == 0) 1 else 0)
             val model = SatchelModel.load(folder, 0, engine.asFactory())
             val refused = AtomicInteger()
@@ -104,4 +104,10 @@ class CancelAndCloseRaceTest {
             }
         },
     )
+
+    private companion object {
+        // A few in every build; thousands in the long proofs (tests/verify).
+        val CANCELS: Int = Integer.getInteger("satchel.cancels", 200)
+        val LOADS: Int = Integer.getInteger("satchel.loads", 200)
+    }
 }

@@ -26,15 +26,25 @@ object TestBundle {
         """.trimIndent()
 
     /** Writes the files and their manifest; [edit] changes the manifest's text. */
+    @JvmOverloads
     fun write(
         directory: File,
         program: ByteArray = "a program".encodeToByteArray(),
         prompt: String = PROMPT,
+        golden: String? = null,
         edit: (String) -> String = { it },
     ): File {
         directory.mkdirs()
-        val files = mapOf("program" to program, "tokenizer" to tokenizer(), "prompt" to prompt.encodeToByteArray())
-        val names = mapOf("program" to "model.pte", "tokenizer" to "tokenizer.bin", "prompt" to "prompt.json")
+        val files = HashMap(
+            mapOf("program" to program, "tokenizer" to tokenizer(), "prompt" to prompt.encodeToByteArray()),
+        )
+        if (golden != null) files["golden"] = golden.encodeToByteArray()
+        val names = mapOf(
+            "program" to "model.pte",
+            "tokenizer" to "tokenizer.bin",
+            "prompt" to "prompt.json",
+            "golden" to "golden.json",
+        )
         val artifacts = files.map { (role, bytes) ->
             File(directory, names.getValue(role)).writeBytes(bytes)
             """{"role": "$role", "file": "${names[role]}", "bytes": ${bytes.size}, "sha256": "${sha256(bytes)}"}"""

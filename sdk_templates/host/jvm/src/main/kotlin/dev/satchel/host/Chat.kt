@@ -7,8 +7,6 @@ import dev.satchel.SatchelModel
 import dev.satchel.TextChunk
 import kotlinx.coroutines.runBlocking
 import java.io.File
-import java.io.FileDescriptor
-import java.io.FileOutputStream
 import java.io.PrintStream
 import kotlin.system.exitProcess
 
@@ -23,8 +21,7 @@ internal object Chat {
     @JvmStatic
     fun main(arguments: Array<String>) {
         val line = CommandLine(arguments, setOf("max-tokens", "temperature", "seed", "threads"), setOf("raw", "ids"))
-        val output = PrintStream(FileOutputStream(FileDescriptor.out), true, "UTF-8")
-        System.setOut(System.err) // native code may print: only answers go to the real standard output
+        val output = standardOutput()
         try {
             runBlocking { answer(line, output) }
         } catch (e: SatchelException) {

@@ -1,5 +1,15 @@
 package dev.satchel.host
 
+import java.io.FileDescriptor
+import java.io.FileOutputStream
+import java.io.PrintStream
+
+/** Standard output for results alone: native code may print, and that goes to standard error from now on. */
+internal fun standardOutput(): PrintStream {
+    System.setOut(System.err)
+    return PrintStream(FileOutputStream(FileDescriptor.out), true, "UTF-8")
+}
+
 /** Arguments of the form `VALUE... [--name VALUE]... [--flag]...`. @throws IllegalArgumentException for unknown ones */
 internal class CommandLine(
     arguments: Array<String>,

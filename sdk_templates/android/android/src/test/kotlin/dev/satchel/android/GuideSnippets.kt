@@ -1,0 +1,56 @@
+// What docs/guide-android.md shows: a test compares the two, and this file is compiled.
+package dev.satchel.android
+
+import android.content.Context
+import dev.satchel.Availability
+import dev.satchel.ChatHistory
+import dev.satchel.ContextPolicy
+import dev.satchel.FinishReason
+import dev.satchel.GenerateOptions
+import dev.satchel.SatchelException
+import dev.satchel.SatchelModel
+import java.io.File
+import kotlin.time.Duration.Companion.seconds
+
+suspend fun ask(context: Context, show: (String) -> Unit) {
+    SatchelModel.load(context).use { model ->
+        val session = model.newSession(instructions = "Be brief.")
+        session.streamResponse("What is the capital of France?").collect { chunk -> show(chunk.text) }
+    }
+}
+
+val careful = GenerateOptions(
+    maxNewTokens = 200,
+    temperature = 0.7,
+    topP = 0.9,
+    repetitionPenalty = 1.1,
+    seed = 42,
+    stopStrings = listOf("\n\n"),
+    timeout = 30.seconds,
+    contextPolicy = ContextPolicy.DROP_OLDEST_TURNS,
+)
+
+suspend fun conversation(model: SatchelModel, saved: String?, save: (String) -> Unit) {
+    val session = if (saved == null) model.newSession() else model.newSession(ChatHistory.fromJson(saved))
+    val answer = session.respond("And of Japan?") // session.stop() from a button ends it; what was said stays a turn
+    when (answer.finishReason) {
+        FinishReason.STOP -> save(session.history.toJson())
+        FinishReason.CANCELLED, FinishReason.TIMEOUT -> save(session.history.toJson())
+        else -> println("cut short: ${answer.finishReason}")
+    }
+    println("${answer.stats?.cachedTokens} of ${answer.stats?.promptTokens} prompt tokens were still known")
+}
+
+suspend fun openOrExplain(bundle: File, explain: (String) -> Unit): SatchelModel? {
+    val availability = SatchelModel.availability(bundle)
+    if (availability is Availability.Unavailable) {
+        explain(availability.reason.message) // such as NotEnoughMemory, with what is needed and what there is
+        return null
+    }
+    return try {
+        SatchelModel.load(bundle)
+    } catch (e: SatchelException) { // the model, its bundle or the device; misuse is an IllegalStateException
+        explain(e.message.orEmpty())
+        null
+    }
+}

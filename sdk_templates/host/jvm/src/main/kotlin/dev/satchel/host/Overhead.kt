@@ -1,0 +1,70 @@
+package dev.satchel.host
+
+import dev.satchel.GenerateOptions
+import dev.satchel.SatchelModel
+import dev.satchel.TokenEngine
+import kotlinx.coroutines.runBlocking
+import kotlinx.serialization.json.add
+import kotlinx.serialization.json.buildJsonObject
+import kotlinx.serialization.json.put
+import kotlinx.serialization.json.putJsonArray
+import java.io.File
+import kotlin.time.TimeSource
+
+/** Measures what the library adds to the engine's `forward`: the same ids, bare and through [SatchelModel.generate]. */
+internal object Overhead {
+    /** `Overhead BUNDLE [--tokens N] [--rounds N] [--threads N]`: seconds of each round, bare and whole by turns. */
+    @JvmStatic
+    fun main(arguments: Array<String>) {
+        val line = CommandLine(arguments, setOf("tokens", "rounds", "threads"))
+        val output = standardOutput()
+        val bundle = File(line.positional(0, "BUNDLE"))
+        var tokens = line.int("tokens") ?: 128
+        val threads = line.int("threads") ?: 1
+        val options = GenerateOptions(maxNewTokens = tokens + 1, temperature = 0.0)
+        val bare = ArrayList<Double>()
+        val whole = ArrayList<Double>()
+        runBlocking {
+            SatchelModel.load(bundle, threads).use { model ->
+                TokenEngine.open(bundle, threads).use { engine ->
+                    val ids = model.respond(PROMPT, options).ids
+                    tokens = minOf(tokens, ids.size - 1) // a model may end its turn earlier
+                    repeat(line.int("rounds") ?: 8) {
+                        bare += feed(engine, ids, tokens)
+                        val start = TimeSource.Monotonic.markNow()
+                        var first = start
+                        var seen = 0
+                        model.generate(PROMPT, options).collect {
+                            if (seen++ ==
+                                0
+                            ) {
+                                first = TimeSource.Monotonic.markNow()
+                            }
+                        }
+                        whole += first.elapsedNow().inWholeNanoseconds * 1e-9
+                    }
+                }
+            }
+        }
+        output.println(
+            buildJsonObject {
+                put("tokens", tokens)
+                putJsonArray("forward_seconds") { bare.forEach { add(it) } }
+                putJsonArray("generate_seconds") { whole.forEach { add(it) } }
+            },
+        )
+    }
+
+    private fun feed(engine: TokenEngine, ids: List<Int>, tokens: Int): Double {
+        val single = IntArray(1)
+        val start = TimeSource.Monotonic.markNow()
+        for (position in 0 until tokens) {
+            single[0] = ids[position % ids.size]
+            engine.forward(single, FIRST_POSITION + position)
+        }
+        return start.elapsedNow().inWholeNanoseconds * 1e-9
+    }
+
+    private const val PROMPT = "Once upon a time"
+    private const val FIRST_POSITION = 4
+}
