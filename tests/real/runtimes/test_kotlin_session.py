@@ -3,42 +3,27 @@
 The model is a small float one, in which last bits stay last bits: int8 activations would amplify them.
 """
 
-import base64
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from satchel.bundle import Bundle, SpecialIds, read_bundle, write_manifest
+from satchel.bundle import Bundle
 from satchel.cache import Cache
-from satchel.quantize.plan import QuantPlan, TensorPlan
 from satchel.reference.prompt import PromptProgram, Turn
 from satchel.reference.session import GenerateOptions, generate
 from satchel.reference.tokenizer import Tokenizer
 from satchel.runtimes.executorch import ExecuTorchEngine
 from satchel.runtimes.jvm import HostEngine, JvmEngine, build_host_engine, server_command
 from satchel.tools import Tools
+from small_chat import CHUNK, SHAPE, lowered, small_chat_bundle
 
-CONTEXT, CHUNK, NEW_TOKENS = 512, 16, 24
+NEW_TOKENS = 24
 C_ABI = Path(__file__).with_name("c_abi.py")
-CONFORMANCE = Path(__file__).parents[3] / "conformance"
-SHAPE: dict[str, Any] = {
-    "hidden_size": 96,
-    "intermediate_size": 96,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 6,
-    "num_key_value_heads": 2,
-    "head_dim": 24,  # not a whole number of vectors
-    "max_position_embeddings": CONTEXT,
-    "tie_word_embeddings": False,
-}
 PROMPTS = [
     "What is the capital of France?",
     "And of Japan?",
@@ -69,36 +54,9 @@ def host(sdk_cache: Cache) -> HostEngine:
     return build_host_engine(sdk_cache, Tools())
 
 
-def lowered(config: dict[str, Any], stop_ids: tuple[int, ...]) -> tuple[bytes, dict[str, int]]:
-    """A float program with random weights, and what a manifest says of its sizes."""
-    from satchel.lower.decoder import parameter_shapes
-    from satchel.lower.executorch import lower
-    from satchel.lower.spec import ProgramSpec
-
-    plan = QuantPlan({name: TensorPlan("float") for name in parameter_shapes(config)}, tied=False)
-    program, _ = lower(ProgramSpec(config, plan, CONTEXT, CHUNK, None, stop_ids), None)
-    return bytes(program), {
-        "vocab_size": config["vocab_size"],
-        "context_length": CONTEXT,
-        "prefill_chunk": CHUNK,
-    }
-
-
 @pytest.fixture(scope="module")
 def chat_bundle(tmp_path_factory: pytest.TempPathFactory, make_bundle: MakeBundle) -> Bundle:
-    """A Llama of two layers, with the tokenizer and a prompt program of the shared cases."""
-    tokenizer = base64.b64decode(json.loads((CONFORMANCE / "tokenizers.json").read_text())["tokenizers"]["chat"])
-    prompt = json.loads((CONFORMANCE / "prompt.json").read_text())["programs"]["chatml"]
-    end = next(int(token) for token, text in prompt["special_tokens"].items() if text == "<|im_end|>")
-    config = {"model_type": "llama", "vocab_size": Tokenizer.from_bytes(tokenizer).vocab_size, **SHAPE}
-    program, sizes = lowered(config, (end,))
-    folder = tmp_path_factory.mktemp("chat") / "b"
-    bundle = make_bundle(folder, recipe="float", program=program, **sizes)
-    bundle.file("tokenizer").write_bytes(tokenizer)
-    bundle.file("prompt").write_text(json.dumps(prompt), encoding="utf-8")
-    manifest = replace(bundle.manifest, special_ids=SpecialIds(bos=None, eos=end, pad=None, stop=(end,)))
-    write_manifest(folder, manifest, {artifact.role: artifact.file for artifact in bundle.manifest.artifacts})
-    return read_bundle(folder)
+    return small_chat_bundle(tmp_path_factory.mktemp("chat") / "b", make_bundle)
 
 
 def test_logits_are_those_of_the_c_abi(chat_bundle: Bundle, host: HostEngine, tmp_path: Path) -> None:
