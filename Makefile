@@ -1,4 +1,5 @@
 # make android          a real model to verified Android libraries: build/android/maven, build/report.html
+# make ios              the same model as a verified Core ML package: build/bundle/coreml, build/report.html
 # make example-android  the example app with the default model as an installable APK, in build/example-android
 # make test             the fast and the real tier, and the Kotlin tests
 # make check            formatting, lint, types, import rules, documents
@@ -23,11 +24,14 @@ MVN = JAVA_HOME="$$($(PY) scripts/java_home.py)" mvn --batch-mode --no-transfer-
 # Every lock is complete, so nothing is left to resolve. Byte code is written when a module is first imported.
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --no-build-isolation
 
-.PHONY: conformance android example-android test test-python test-kotlin check bench docs verify venv clean
+.PHONY: android ios example-android test test-python test-kotlin conformance check bench docs verify venv clean
 .DELETE_ON_ERROR:
 
 android: | need-maven $(VENV)/.product
 	$(SATCHEL) build $(MODEL) --target android --out $(OUT)
+
+ios: | $(VENV)/.product
+	$(SATCHEL) build $(MODEL) --target ios --out $(OUT)
 
 # Always with the default model, which is the one that the app's own build files name.
 example-android: | need-aapt2 need-apksigner need-keytool

@@ -26,6 +26,7 @@ from satchel.versions import installed, source_hash
 # What a measurement depends on. How it is shown is not in it: a new page measures nothing again.
 _MEASURING_CODE = (
     "runtimes",
+    "runtimes/mil",
     "validate/behaviour.py",
     "validate/figures.py",
     "validate/prove.py",

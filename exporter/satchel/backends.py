@@ -4,12 +4,14 @@ Lowering and runtime import their heavy packages inside the functions, so that t
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from satchel.bundle import SpecialIds
-from satchel.formats import litertlm, pte, tflite
+from satchel.formats import litertlm, mlpackage, mlpackage_native, pte, tflite
+from satchel.formats.carried import carried_weight
 from satchel.lower.spec import ProgramSpec
 from satchel.quantize.checkpoint import QuantizedCheckpoint
 from satchel.quantize.plan import QuantPlan
@@ -54,7 +56,8 @@ class Backend:
 
     lowering_code: subpackages whose sources are part of a skeleton's key. minimum_runtime: oldest runtime on a device.
     cpu_features: ABI -> features that the runtime's operators are compiled for. android_library: True if the SDK has
-    an engine for it, so that its bundle is packed as a library.
+    an engine for it, so that its bundle is packed as a library. compute_units: what an app must ask Core ML for.
+    variant: what tells it from the backend of the same name in BACKENDS, else empty. notes: what a manifest must say.
     """
 
     name: str
@@ -66,6 +69,27 @@ class Backend:
     cpu_features: Mapping[str, tuple[str, ...]]
     android_library: bool
     companion: Companion | None = None
+    compute_units: str | None = None
+    variant: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def _lower_coreml(spec: ProgramSpec, folder: Path, native_offset: bool = False) -> None:
+    require_pinned("coreml")
+    from satchel.lower.coreml import lower_dequantized, lower_skeleton
+    from satchel.runtimes.coreml import CoreMlEngine
+    from satchel.validate.graph import Subject, prove
+
+    lower = partial(lower_dequantized, native_offset=native_offset)
+    weight = mlpackage_native.native_weight if native_offset else carried_weight
+    proof = prove(spec, Subject(lower, partial(CoreMlEngine, exact=True), weight))
+    lower_skeleton(spec, folder, proof.as_dict(), native_offset)
+
+
+def _coreml_runtime() -> Callable[[Path, int | None], Engine]:
+    from satchel.runtimes.coreml import CoreMlEngine
+
+    return CoreMlEngine
 
 
 def _lower_executorch(spec: ProgramSpec, folder: Path) -> None:
@@ -100,7 +124,9 @@ def _litert_runtime() -> Callable[[Path, int | None], Engine]:
     return LiteRtEngine
 
 
-_pte: Any = pte  # a module is a Format
+_mlpackage: Any = mlpackage  # a module is a Format
+_mlpackage_native: Any = mlpackage_native
+_pte: Any = pte
 _tflite: Any = tflite
 
 _SHARED_CODE = (
@@ -142,4 +168,38 @@ BACKENDS: Mapping[str, Backend] = {
         android_library=True,
         companion=Companion("litertlm", litertlm.FILE, litertlm.write),
     ),
+    "coreml": Backend(
+        name="coreml",
+        format=_mlpackage,
+        lower=_lower_coreml,
+        runtime=_coreml_runtime,
+        lowering_code=(
+            *_SHARED_CODE,
+            "formats/mlpackage.py",
+            "formats/mlpackage_native.py",
+            "lower/coreml.py",
+            "lower/coreml_modules.py",
+            "lower/coreml_weights.py",
+        ),
+        minimum_runtime="18.0",  # of iOS; macOS 15
+        cpu_features={},
+        # The Neural Engine is known to compute 4-bit blocks wrongly, without a word.
+        compute_units="cpuAndGPU",
+        android_library=False,
+    ),
+}
+
+# Options of a backend that give another program: (backend, variant) -> the backend.
+NATIVE_OFFSET = "native-offset"
+VARIANTS: Mapping[tuple[str, str], Backend] = {
+    ("coreml", NATIVE_OFFSET): replace(
+        BACKENDS["coreml"],
+        format=_mlpackage_native,
+        lower=partial(_lower_coreml, native_offset=True),
+        variant=NATIVE_OFFSET,
+        notes=(
+            "Block offsets stand inside the weights as float16 (--coreml-offset native). "
+            "This form has not been run on a device yet.",
+        ),
+    )
 }

@@ -80,12 +80,14 @@ class Requirements:
     """The oldest SDK and runtime that can run the program, and per ABI the CPU features (names of /proc/cpuinfo).
 
     memory_bytes: what a device should have free before it loads the program, predicted; None in older bundles.
+    compute_units: for Core ML, the units to ask for; None for other backends, whose manifests don't have the field.
     """
 
     sdk: str
     runtime: str
     cpu_features: Mapping[str, tuple[str, ...]]
     memory_bytes: int | None = None
+    compute_units: str | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,9 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Manifest:
-    """manifest.json. `unknown` holds the whole JSON that was read; what it has beyond the fields here is kept."""
+    """manifest.json. `variant`: of the backend, empty for the usual one. `notes`: what a bundle's user should know.
+
+    `unknown` holds the whole JSON that was read; what it has beyond the fields here is kept."""
 
     model: BundledModel
     recipe: str
@@ -114,6 +118,8 @@ class Manifest:
     requires: Requirements
     verdict: Verdict
     tools: Mapping[str, str]
+    variant: str = ""
+    notes: tuple[str, ...] = ()
     artifacts: tuple[Artifact, ...] = ()
     unknown: Json = field(default_factory=dict, repr=False, compare=False)
 
@@ -155,12 +161,15 @@ class Manifest:
                 "runtime": self.requires.runtime,
                 "cpu_features": {abi: list(names) for abi, names in self.requires.cpu_features.items()},
                 **({} if self.requires.memory_bytes is None else {"memory_bytes": self.requires.memory_bytes}),
+                **({"compute_units": units} if (units := self.requires.compute_units) else {}),
             },
             "verdict": {
                 "status": self.verdict.status,
                 "gates": {name: {"limit": limit} for name, limit in self.verdict.gates.items()},
             },
             "tools": dict(self.tools),
+            **({"variant": self.variant} if self.variant else {}),
+            **({"notes": list(self.notes)} if self.notes else {}),
         }
         return _merged(known, self.unknown)
 
@@ -209,12 +218,15 @@ class Manifest:
                 runtime=requires.text("runtime"),
                 cpu_features={abi: tuple(names) for abi, names in requires.take("cpu_features", dict).items()},
                 memory_bytes=requires.optional_number("memory_bytes"),
+                compute_units=requires.optional_text("compute_units"),
             ),
             verdict=Verdict(
                 status=cast("VerdictStatus", status),
                 gates={name: float(gate["limit"]) for name, gate in verdict.take("gates", dict).items()},
             ),
             tools=read.take("tools", dict),
+            variant=read.optional_text("variant") or "",
+            notes=tuple(data.get("notes") or ()),
             artifacts=tuple(_artifact(entry, where) for entry in read.take("artifacts", list)),
             unknown=data,
         )

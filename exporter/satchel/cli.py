@@ -22,8 +22,7 @@ from satchel.errors import GateFailedError, NotBuiltYetError, SatchelError
 TARGETS = ("android", "ios", "all")
 BACKENDS = ("executorch", "litert", "coreml")
 VALIDATION_TARGETS = ("host", "jvm", "arm64", "adb", "simulator")
-BUILT_TARGETS = ("android",)
-BUILT_BACKENDS = ("executorch", "litert")
+TARGET_BACKENDS = {"android": ("executorch", "litert"), "ios": ("coreml",), "all": BACKENDS}
 BUILT_VALIDATION_TARGETS = ("host", "jvm")
 
 _NOT_OUR_FAULT = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
@@ -54,6 +53,13 @@ def cli() -> None:
 @click.option(
     "--litertlm/--no-litertlm", default=True, show_default=True, help="Also pack the LiteRT program for LiteRT-LM."
 )
+@click.option(
+    "--coreml-offset",
+    type=click.Choice(("linear", "native")),
+    default="linear",
+    show_default=True,
+    help="Where a Core ML program has the offsets of 4-bit blocks; native (in the weights) has not run on a device.",
+)
 @click.option("--group", default="dev.satchel", show_default=True, help="Maven group of the libraries.")
 @click.option("--namespace", default="dev.satchel", show_default=True, help="Android namespace of the libraries.")
 @click.option("--model-version", default=__version__, show_default=True, help="Maven version of the model library.")
@@ -67,6 +73,7 @@ def build(
     out: Path,
     no_validate: bool,
     litertlm: bool,
+    coreml_offset: str,
     group: str,
     namespace: str,
     model_version: str,
@@ -76,21 +83,19 @@ def build(
 
     MODEL is a built-in name (see `satchel models`), a Hugging Face directory, org/name[@revision], or a .gguf file.
     """
-    _require_built("--target", target, BUILT_TARGETS)
-    for backend in backends:
-        _require_built("--backend", backend, BUILT_BACKENDS)
     console = Console(json_output)
     from satchel import pipeline
 
     result = pipeline.build(
         pipeline.BuildOptions(
             model=model,
-            backends=backends or BUILT_BACKENDS,
+            backends=backends or TARGET_BACKENDS[target],
             recipe=recipe,
             context=context,
             out=out,
             validate=not no_validate,
             companions=litertlm,
+            coreml_offset=coreml_offset,
             group=group,
             namespace=namespace,
             model_version=model_version,
@@ -136,8 +141,6 @@ def validate(
     BUNDLE is one bundle folder or the folder above several.
     """
     _require_built("--target", target, BUILT_VALIDATION_TARGETS)
-    for backend in backends:
-        _require_built("--backend", backend, BUILT_BACKENDS)
     console = Console(json_output)
     from satchel.revalidate import ValidateOptions
     from satchel.revalidate import validate as validate_bundles
@@ -171,8 +174,6 @@ def generate(
     json_output: bool,
 ) -> None:
     """Stream the model's answer to PROMPT."""
-    if backend is not None:
-        _require_built("--backend", backend, BUILT_BACKENDS)
     console = Console(json_output)
     from satchel.generation import GenerateRequest
     from satchel.generation import generate as generate_text

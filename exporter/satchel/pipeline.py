@@ -10,7 +10,7 @@ from typing import Any
 
 from satchel import __version__, stages
 from satchel.assemble import assemble
-from satchel.backends import BACKENDS
+from satchel.backends import BACKENDS, NATIVE_OFFSET, VARIANTS, Backend
 from satchel.bundle import MANIFEST, Bundle, assembled_folder, find_bundles, read_bundle
 from satchel.cache import Cache
 from satchel.console import ArtifactRow, Console
@@ -40,7 +40,10 @@ MINIMUM_CONTEXT = 32  # the graph proof needs room for a prefill and for decodin
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What `satchel build` was asked for. context: tokens, None for the recipe's. companions: with .litertlm."""
+    """What `satchel build` was asked for. context: tokens, None for the recipe's. companions: with .litertlm.
+
+    coreml_offset: linear | native, where Core ML programs carry block offsets.
+    """
 
     model: str
     backends: Sequence[str] = ("executorch",)
@@ -52,6 +55,7 @@ class BuildOptions:
     group: str = "dev.satchel"
     namespace: str = "dev.satchel"
     model_version: str = __version__
+    coreml_offset: str = "linear"
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -88,13 +92,18 @@ def build(options: BuildOptions, console: Console) -> BuildResult:
     workshop = Workshop(Cache.default(), Tools(), console)
     coordinates = Coordinates(options.group, options.namespace, options.model_version)
     recipe = _with_context(load_recipe(options.recipe), options.context)
-    require_compiler(workshop.cache, workshop.tools)
+    backends = _backends(options)
+    for note in dict.fromkeys(note for backend in backends.values() for note in backend.notes):
+        console.warn(note)
+    for_android = any(backend.android_library for backend in backends.values())
+    if for_android:
+        require_compiler(workshop.cache, workshop.tools)
     checkpoint = stages.model(options.model, workshop)
     check_context_length(checkpoint, recipe.context_length)
     plan = plan_for(recipe, checkpoint)
     spec = stages.program_spec(checkpoint, plan, recipe.context_length, recipe.prefill_chunk)
-    for name in options.backends:
-        stages.require_packages(BACKENDS[name], spec, options.validate, workshop)
+    for backend in backends.values():
+        stages.require_packages(backend, spec, options.validate, workshop)
     libraries: list[Packaged] = []
 
     with _work_folder(options.out) as work:
@@ -102,7 +111,7 @@ def build(options: BuildOptions, console: Console) -> BuildResult:
         weights = stages.quantized(checkpoint, plan, workshop)
         parts = {
             name: assemble(
-                BACKENDS[name],
+                backend,
                 checkpoint,
                 recipe,
                 weights,
@@ -112,14 +121,14 @@ def build(options: BuildOptions, console: Console) -> BuildResult:
                 options.companions,
                 workshop,
             )
-            for name in options.backends
+            for name, backend in backends.items()
         }
         bundles = [*find_bundles(work), *_other_bundles(options.out / "bundle", parts)]
         same = same_codes.compare(bundles)
         failure = _failure(parts, same, recipe)
         if not failure:
-            bundles = [bundle for bundle in bundles if stages.backend_of(bundle).android_library]
-            if bundles:
+            if for_android:
+                bundles = [bundle for bundle in bundles if stages.backend_of(bundle).android_library]
                 destination = options.out / "android"
                 libraries = package_android(bundles, destination, coordinates, workshop.cache, workshop.tools, console)
             shutil.rmtree(options.out / REJECTED, ignore_errors=True)  # an earlier attempt's
@@ -129,6 +138,16 @@ def build(options: BuildOptions, console: Console) -> BuildResult:
     report = _report(options, parts, same, checkpoint, recipe, libraries, home)
     page = write_report(home, report)
     return BuildResult(_rows(parts, libraries), report, page, failure, _gradle(options.out, libraries))
+
+
+def _backends(options: BuildOptions) -> dict[str, Backend]:
+    """The backends by name, in the form that was asked for."""
+    backends = {name: BACKENDS[name] for name in options.backends}
+    if options.coreml_offset == "native":
+        if "coreml" not in backends:
+            raise UsageError("--coreml-offset native is for Core ML: use it with --target ios or --backend coreml")
+        backends["coreml"] = VARIANTS["coreml", NATIVE_OFFSET]
+    return backends
 
 
 def _with_context(recipe: Recipe, context: int | None) -> Recipe:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from satchel import __version__
-from satchel.backends import BACKENDS, Backend
+from satchel.backends import BACKENDS, VARIANTS, Backend
 from satchel.bundle import (
     Bundle,
     BundledModel,
@@ -240,6 +240,7 @@ def skeleton_key(backend: Backend, spec: ProgramSpec) -> dict[str, Any]:
         "spec": spec.key(),
         "tools": dict(pinned(backend.name)),
         "code": source_hash(*backend.lowering_code),
+        **({"variant": backend.variant} if backend.variant else {}),
     }
 
 
@@ -298,13 +299,13 @@ def bits_per_weight(size: int, shapes: Mapping[str, tuple[int, ...]]) -> float:
 
 def backend_of(bundle: Bundle) -> Backend:
     """The backend that a bundle is for. Raises BundleError if this Satchel does not have it."""
-    name = bundle.manifest.backend
-    if name not in BACKENDS:
+    name, variant = bundle.manifest.backend, bundle.manifest.variant
+    if name not in BACKENDS or (variant and (name, variant) not in VARIANTS):
         raise BundleError(
-            f"{bundle.path} is for the backend {name!r}, and this Satchel has only {', '.join(BACKENDS)}. "
-            "Use the Satchel that built it, or a newer one."
+            f"{bundle.path} is for the backend {' '.join(filter(None, (name, variant)))!r}, and this Satchel has only "
+            f"{', '.join(BACKENDS)}. Use the Satchel that built it, or a newer one."
         )
-    return BACKENDS[name]
+    return VARIANTS[name, variant] if variant else BACKENDS[name]
 
 
 def write_slots(path: Path, artifact: str, plan: QuantPlan, slots: tuple[Slot, ...]) -> None:
@@ -365,10 +366,13 @@ def manifest_of(
             sdk=__version__,
             runtime=backend.minimum_runtime,
             cpu_features=backend.cpu_features,
+            compute_units=backend.compute_units,
             memory_bytes=memory_bytes(spec, program_bytes),
         ),
         verdict=verdict,
         tools={"satchel": __version__, **pinned(backend.name)},
+        variant=backend.variant,
+        notes=backend.notes,
     )
 
 

@@ -406,5 +406,5 @@ def test_another_model_is_no_reference(make_directory: Callable[..., Path], tmp_
 
 def test_a_bundle_for_an_unknown_backend_is_refused(make_bundle: Callable[..., Bundle], tmp_path: Path) -> None:
     assert stages.backend_of(make_bundle(tmp_path / "known")).name == "executorch"
-    with pytest.raises(BundleError, match=r"'newer'.*only executorch"):
+    with pytest.raises(BundleError, match=r"'newer'.*only executorch, litert, coreml"):
         stages.backend_of(make_bundle(tmp_path / "unknown", backend="newer"))

@@ -368,15 +368,16 @@ def test_inspect_lists_every_tensor(place: Workplace, tmp_path: Path) -> None:
     assert "damaged.pte is damaged" in said
 
 
-def test_both_android_formats_hold_the_same_codes(place: Workplace, tmp_path: Path) -> None:
-    """One build, two programs, one set of codes, a library of each."""
-    code, report, _ = satchel("build", place.model, "--context", 96, "--out", tmp_path, "--json")
+def test_all_formats_hold_the_same_codes(place: Workplace, tmp_path: Path) -> None:
+    """One build, three programs, one set of codes, a library of each that the SDK has an engine for."""
+    code, report, _ = satchel("build", place.model, "--target", "all", "--context", 96, "--out", tmp_path, "--json")
     assert code == 0
     assert report["passed"] is True
-    assert report["backends"].keys() == {"executorch", "litert"}
+    backends = ["coreml", "executorch", "litert"]
+    assert sorted(report["backends"]) == backends
     assert all(part["weights_equal"] for part in report["backends"].values())
     tensors = len(random_weights(TINY_CONFIG))
-    assert report["same_codes"] == {"backends": ["executorch", "litert"], "tensors": tensors, "different": []}
+    assert report["same_codes"] == {"backends": backends, "tensors": tensors, "different": []}
     assert report["backends"]["executorch"]["sha256"] == place.report["backends"]["executorch"]["sha256"]
     libraries = {file.name for file in (tmp_path / "android").glob("*.aar")}
     assert libraries == {"tiny-int4-0.1.0.aar", "tiny-int4-litert-0.1.0.aar"}
@@ -391,13 +392,15 @@ def test_both_android_formats_hold_the_same_codes(place: Workplace, tmp_path: Pa
     assert "<groupId>com.google.ai.edge.litert</groupId>" in pom
     code, again, _ = satchel("validate", tmp_path / "bundle", "--json")
     assert code == 0
-    assert again["backends"].keys() == {"executorch", "litert"}
+    assert sorted(again["backends"]) == backends
     assert satchel("generate", tmp_path / "bundle", "hello")[0] == 2
     bundle = tmp_path / "bundle"
     code, answer, _ = satchel("generate", bundle, "hello", "--backend", "litert", "--max-tokens", 5, "--json")
     assert code == 0
     assert answer["stats"]["generated_tokens"] == 5
-    code, on_jvm, _ = satchel("validate", bundle, "--target", "jvm", "--json")
+    code, on_jvm, _ = satchel(
+        "validate", bundle, "--backend", "executorch", "--backend", "litert", "--target", "jvm", "--json"
+    )
     assert code == 0
     for backend in ("executorch", "litert"):
         assert on_jvm["backends"][backend]["targets"]["jvm"]["gates"]["kl_mean"]["passed"] is True
@@ -406,7 +409,7 @@ def test_both_android_formats_hold_the_same_codes(place: Workplace, tmp_path: Pa
     )
     code, listing, _ = satchel("inspect", bundle, "--json")
     assert code == 0
-    for program in ("model.pte", "model.tflite"):
+    for program in ("model.pte", "model.tflite", "model.mlpackage"):
         rows = [row for row in listing["tensors"] if row["artifact"] == program]
         assert {row["name"] for row in rows} >= random_weights(TINY_CONFIG).keys()
         int4 = [row for row in rows if row["part"] == "codes" and row["dtype"] == "int4"]
@@ -423,7 +426,55 @@ def test_both_android_formats_hold_the_same_codes(place: Workplace, tmp_path: Pa
     assert code == 3
     assert changed["passed"] is False
     assert changed["same_codes"]["different"] == ["model.layers.1.mlp.up_proj.weight"]
-    assert "executorch and litert differ in model.layers.1.mlp.up_proj.weight" in said
+    assert "coreml, executorch and litert differ in model.layers.1.mlp.up_proj.weight" in said
+
+
+def test_an_ios_build_needs_no_maven_and_leaves_android_alone(
+    place: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says on which units the program may run, and each of the package's files is under the artifact's hash."""
+    shutil.copytree(place.out, tmp_path / "out")
+    before = digests(tmp_path / "out" / "android")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    code, report, _ = satchel(
+        "build", place.model, "--target", "ios", "--context", 96, "--out", tmp_path / "out", "--json"
+    )
+    assert code == 0
+    assert sorted(report["backends"]) == ["coreml", "executorch"]
+    assert report["same_codes"]["backends"] == ["coreml", "executorch"]
+    assert digests(tmp_path / "out" / "android") == before
+    bundle = read_bundle(tmp_path / "out" / "bundle" / "coreml")
+    assert bundle.manifest.requires.compute_units == "cpuAndGPU"
+    assert (bundle.manifest.variant, bundle.manifest.notes) == ("", ())
+    package = bundle.file("program")
+    sums = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests(package).items()))
+    assert bundle.manifest.artifact("program").sha256 == hashlib.sha256(sums.encode()).hexdigest()
+    for file in package.rglob("*"):
+        if file.is_file():
+            good = file.read_bytes()
+            file.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+            assert satchel("generate", bundle.path, "hello")[0] == 4
+            file.write_bytes(good)
+    code, answer, _ = satchel("generate", bundle.path, "hello", "--max-tokens", 5, "--json")
+    assert code == 0
+    assert answer["stats"]["generated_tokens"] == 5
+
+
+def test_native_offsets_are_an_option_that_says_what_it_is(place: Workplace, tmp_path: Path) -> None:
+    shutil.copytree(place.out, tmp_path / "out")
+    words = ("build", place.model, "--context", 96, "--out", tmp_path / "out", "--coreml-offset", "native", "--json")
+    code, _, said = satchel(*words)
+    assert code == 2
+    assert "--target ios" in said
+    code, report, said = satchel(*words, "--target", "ios")
+    assert code == 0
+    assert "has not been run on a device" in said
+    assert report["same_codes"]["backends"] == ["coreml", "executorch"]  # codes and scales; offsets have another form
+    assert report["same_codes"]["different"] == []
+    bundle = read_bundle(tmp_path / "out" / "bundle" / "coreml")
+    assert bundle.manifest.variant == "native-offset"
+    assert "has not been run on a device" in " ".join(bundle.manifest.notes)
+    assert satchel("validate", bundle.path)[0] == 0
 
 
 def conversation_on_jvm(bundle: Path, cache: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import torch
 from torch import nn
 
 from satchel.errors import InternalError, LoweringError
-from satchel.formats import mlpackage
+from satchel.formats import mlpackage, mlpackage_native
+from satchel.formats.carried import carried_weight
 from satchel.formats.mlpackage_blobs import BlobFile
 from satchel.formats.mlpackage_program import Immediate, Package
 from satchel.hashing import content_bytes, content_sha256
@@ -22,7 +24,11 @@ from satchel.lower.coreml_modules import SafeRMSNorm, make_safe_for_float16
 from satchel.lower.decoder import parameter_shapes
 from satchel.lower.placeholder import TiedPlaceholders
 from satchel.quantize.plan import TensorPlan
+from satchel.runtimes.coreml import CoreMlEngine
 from satchel.skeleton import Skeleton, read_skeleton
+from satchel.validate.behaviour import Text, measure, pooled
+from satchel.validate.graph import TOLERANCE, Subject, prove
+from satchel.validate.reference import Reference
 from tiny_specs import FAMILIES, TINY, spec
 
 OFFSET = TensorPlan("int4", 32, True)
@@ -44,6 +50,99 @@ class Weights(TiedPlaceholders):
         offset = None if tensor.offset is None else np.ascontiguousarray(tensor.offset[::-1])
         rolled = np.ascontiguousarray(np.roll(tensor.codes, 1, axis=0))
         return replace(tensor, codes=rolled, scale=np.ascontiguousarray(tensor.scale[::-1]), offset=offset)
+
+
+def exact(path: Path, threads: int | None = None) -> CoreMlEngine:
+    return CoreMlEngine(path, threads, exact=True)
+
+
+SUBJECT = Subject(lower_dequantized, exact)
+NATIVE = Subject(partial(lower_dequantized, native_offset=True), exact, mlpackage_native.native_weight)
+
+
+# --- graph ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_graph_proof_past_the_sliding_window(family: str) -> None:
+    config = {**TINY, **FAMILIES[family]}
+    proof = prove(spec(config, OFFSET), SUBJECT)
+    assert proof.passed
+    assert proof.positions > 3 * (config.get("sliding_window") or 1)
+    assert proof.scale > 100 * TOLERANCE
+
+
+def test_a_window_one_too_wide_fails_the_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = coreml._Call._mask
+    monkeypatch.setattr(coreml._Call, "_mask", lambda self, window: real(self, window and window + 1))
+    assert not prove(spec(GEMMA, OFFSET), SUBJECT).passed
+
+
+def test_offsets_inside_the_weights_are_proven_too(tmp_path: Path) -> None:
+    one = spec(QWEN, OFFSET)
+    assert prove(one, NATIVE).passed
+    (tmp_path / "skeleton").mkdir()
+    lower_skeleton(one, tmp_path / "skeleton", {}, native_offset=True)
+    found = read_skeleton(tmp_path / "skeleton")
+    theirs = Weights(one.plan, parameter_shapes(QWEN), {})
+    mlpackage_native.fill(found, theirs, tmp_path / "p")
+    assert mlpackage_native.read_back(tmp_path / "p", found.slots, theirs) == dict.fromkeys(one.plan.tensors, True)
+    lowered = lower(one, theirs, native_offset=True)
+    assert {name: (tmp_path / "p" / name).read_bytes() for name in lowered} == lowered
+    assert not any(slot.part.startswith("offset") for slot in found.slots)
+
+
+def test_chunks_of_every_length_up_to_the_end_of_the_context(tmp_path: Path) -> None:
+    """As an app feeds them, and after rewinding; in float16, chunks of different lengths round alike."""
+    tiny = spec(QWEN, OFFSET, context_length=24, prefill_chunk=8)
+    write(tmp_path / "p", lower(tiny, placeholders(QWEN, OFFSET)))
+    engine = CoreMlEngine(tmp_path / "p")
+    assert (engine.context_length, engine.prefill_chunk, engine.vocab_size) == (24, 8, QWEN["vocab_size"])
+    ids = np.random.default_rng(6).integers(0, QWEN["vocab_size"], 24)
+    one_by_one = [engine.forward(ids[i : i + 1], i) for i in range(24)]
+    for length in (2, 3, 8, 24):
+        for start in range(0, 24, length):
+            chunk = ids[start : start + length]
+            logits = engine.forward(chunk, start)
+            assert np.abs(logits - one_by_one[start + len(chunk) - 1]).max() < 0.05
+
+
+def test_the_plain_norm_fails_where_the_safe_one_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A residual stream like a real model's: its squares are beyond float16, so the plain norm gives nothing."""
+    floats, llama = TensorPlan("float"), {**TINY, **FAMILIES["llama"]}
+    large = Large(spec(llama, floats).plan, parameter_shapes(llama), {})
+    text = Text("random", np.random.default_rng(3).integers(0, llama["vocab_size"], 40))
+    reference = Reference(llama, lambda name: carried_weight(large.read(name)))
+
+    def divergence(folder: Path) -> float:
+        write(folder, lower(spec(llama, floats), large))
+        engine = CoreMlEngine(folder)
+        with np.errstate(all="ignore"):
+            return pooled(measure(engine, reference.logits, [text], lambda *_: None)).kl_mean
+
+    assert divergence(tmp_path / "safe") < 0.001
+    monkeypatch.setattr(SafeRMSNorm, "forward", plain_norm)
+    assert not divergence(tmp_path / "plain") < 0.1
+
+
+class Large(TiedPlaceholders):
+    """Placeholders whose embedding makes a residual stream of some thousands."""
+
+    def read(self, name: str) -> Any:
+        tensor = super().read(name)
+        if name != "model.embed_tokens.weight":
+            return tensor
+        return replace(tensor, values=tensor.values * np.float32(8000))
+
+
+def plain_norm(self: SafeRMSNorm, x: torch.Tensor) -> torch.Tensor:
+    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.root_epsilon**2) * self.gain
+
+
+def write(package: Path, files: mlpackage.Files) -> None:
+    for name, contents in files.items():
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_bytes(contents)
 
 
 # --- fill -----------------------------------------------------------------------------------------------------------

@@ -47,6 +47,9 @@ def carried_weight(tensor: QuantizedTensor) -> NDArray[np.float32]:
     return weight
 
 
+OFFSET_PARTS = ("offset_codes", "offset_scale")
+
+
 def parts(tensor: QuantizedTensor, int4: str, group_scale: str) -> Iterator[tuple[str, tuple[str, ...], NDArray[Any]]]:
     """(part, names of possible packings, array) of everything a file holds of this tensor.
 
@@ -62,8 +65,8 @@ def parts(tensor: QuantizedTensor, int4: str, group_scale: str) -> Iterator[tupl
     if tensor.offset is not None:
         carried = carried_offset(tensor)
         assert carried.codes is not None and carried.scale is not None
-        yield "offset_codes", ("int8",), carried.codes
-        yield "offset_scale", ("float32",), carried.scale
+        yield OFFSET_PARTS[0], ("int8",), carried.codes
+        yield OFFSET_PARTS[1], ("float32",), carried.scale
 
 
 def part_bytes(plan: TensorPlan, shape: tuple[int, ...]) -> int:

@@ -8,7 +8,7 @@ rounded; codes never are.
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,9 @@ def _rotary_tables(config: Mapping[str, Any]) -> int:
 # --- slots --------------------------------------------------------------------------------------------------------
 
 
-def find_slots(files: Files, weights: QuantizedCheckpoint, parameters: Iterable[str]) -> list[Slot]:
+def find_slots(
+    files: Files, weights: QuantizedCheckpoint, parameters: Iterable[str], parts: packing.Parts = parts
+) -> list[Slot]:
     """The table of slots of a program lowered from `weights`, found by content: every part must occur exactly once.
 
     Raises InternalError if a part is missing, is stored more than once, is declared with another type than the plan's,
@@ -129,7 +131,11 @@ def find_slots(files: Files, weights: QuantizedCheckpoint, parameters: Iterable[
         for parameter in parameters
         for part, packings, array in parts(weights.read(parameter))
     ]
-    _refuse_what_has_no_slot(used, regions, slots)
+    zeros = {region.start for region in regions.values() if not any(data[region.start : region.start + region.bytes])}
+    _refuse_what_has_no_slot(used, regions, {slot.offset for slot in slots} | zeros)
+    starts = [slot.offset for slot in slots]
+    if len(set(starts)) != len(starts):
+        raise InternalError("two parts share their bytes")
     return slots
 
 
@@ -148,19 +154,16 @@ def _find(
 
 
 def _refuse_what_has_no_slot(
-    used: Mapping[int, Operation], regions: Mapping[int, BlobRegion], slots: Sequence[Slot]
+    used: Mapping[int, Operation], regions: Mapping[int, BlobRegion], explained: Collection[int]
 ) -> None:
-    """What belongs to no weight is a table of the rotary embedding or small."""
-    starts = [slot.offset for slot in slots]
-    if len(set(starts)) != len(starts):
-        raise InternalError("two parts share their bytes")
+    """What belongs to no weight is all zeros (a bias that coremltools adds), a rotary embedding's table, or small."""
     for offset, region in regions.items():
         name = used[offset].outputs[0].name
-        if region.start not in starts and region.bytes > _LARGEST_WITHOUT_SLOT and ROTARY not in name:
+        if region.start not in explained and region.bytes > _LARGEST_WITHOUT_SLOT and ROTARY not in name:
             raise InternalError(f"{name}: {region.bytes} bytes of {region.dtype} in the program belong to no weight")
 
 
-def fill(skeleton: Skeleton, weights: QuantizedCheckpoint, path: Path) -> None:
+def fill(skeleton: Skeleton, weights: QuantizedCheckpoint, path: Path, parts: packing.Parts = parts) -> None:
     """Writes the skeleton's package with these weights to the folder `path`. Peak memory: about two tensors.
 
     The files equal those of a real lowering of the same weights. Raises BadWeightsError if a scale or a weight is
@@ -174,7 +177,9 @@ def fill(skeleton: Skeleton, weights: QuantizedCheckpoint, path: Path) -> None:
             pass
 
 
-def read_back(path: Path, slots: Sequence[Slot], weights: QuantizedCheckpoint) -> dict[str, bool]:
+def read_back(
+    path: Path, slots: Sequence[Slot], weights: QuantizedCheckpoint, parts: packing.Parts = parts
+) -> dict[str, bool]:
     """tensor -> True if all that the package holds of it equals the checkpoint's, bit for bit, or what the packing
     makes of it; see packing.read_back."""
     return packing.read_back(path / WEIGHTS, slots, weights, parts, weights.plan.tensors)

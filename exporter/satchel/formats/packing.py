@@ -121,6 +121,7 @@ def _pack_float32(values: NDArray[Any]) -> bytes:
 PACKINGS: Mapping[str, Packing] = {
     "int4": Packing(_pack_excess_8, _unpack_excess_8, "int4"),  # XNNPACK's serialized form: code + 8
     "int4_signed": Packing(_pack_signed, _unpack_signed, "int4"),  # TFLite's and Core ML's: two's complement
+    "uint4": Packing(_pack_excess_8, _unpack_excess_8, "uint4"),
     "int8": Packing(lambda codes: codes.tobytes(), lambda b, shape: np.frombuffer(b, np.int8).reshape(shape), "int8"),
     "float16": Packing(_pack_float16, _unpack_float16, "float16", rounds=True),
     "float16_times_32": Packing(_pack_float16_times_32, _unpack_float16_times_32, "float16", rounds=True),

@@ -12,6 +12,7 @@ up to the context; the default of n is the recipe's prefill chunk. coremltools t
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -22,14 +23,15 @@ from torch import nn
 from torch.nn import functional
 
 from satchel.errors import LoweringError
-from satchel.formats import mlpackage
+from satchel.formats import mlpackage, mlpackage_native
 from satchel.lower.coreml_messages import unknown_messages
 from satchel.lower.coreml_modules import make_safe_for_float16
 from satchel.lower.decoder import build_model, head_dim, last_logits, parameter_shapes
 from satchel.lower.placeholder import TiedPlaceholders
 from satchel.lower.quantized import BlockSums, install
 from satchel.lower.spec import ProgramSpec
-from satchel.quantize.checkpoint import QuantizedCheckpoint
+from satchel.quantize.checkpoint import QuantizedCheckpoint, QuantizedTensor
+from satchel.quantize.plan import QuantPlan, TensorPlan
 from satchel.quiet import quiet
 from satchel.skeleton import write_skeleton
 
@@ -51,6 +53,34 @@ class StatefulDecoder(nn.Module):
     def forward(self, inputIds: torch.Tensor, fullAttentionMask: torch.Tensor) -> torch.Tensor:  # noqa: N803  an app's
         call = _Call(self, inputIds, fullAttentionMask)
         return last_logits(self.model, call, inputIds, call.positions)
+
+
+@dataclass(frozen=True)
+class OffsetsInside:
+    """A QuantizedCheckpoint as float weights, where they have offsets, so that no linear of their own is made."""
+
+    weights: QuantizedCheckpoint
+
+    @property
+    def plan(self) -> QuantPlan:
+        return self.weights.plan
+
+    @property
+    def sha256(self) -> str:
+        return self.weights.sha256
+
+    @property
+    def origin(self) -> Mapping[str, str]:
+        return self.weights.origin
+
+    def names(self) -> Iterator[str]:
+        return self.weights.names()
+
+    def read(self, name: str) -> QuantizedTensor:
+        tensor = self.weights.read(name)
+        if tensor.offset is None:
+            return tensor
+        return QuantizedTensor(TensorPlan("float"), values=mlpackage_native.native_weight(tensor))
 
 
 class _Call:
@@ -97,48 +127,53 @@ class _Call:
         return self._stacked[window]
 
 
-def lower(spec: ProgramSpec, weights: QuantizedCheckpoint) -> mlpackage.Files:
-    """The files of the .mlpackage with these weights, everything in float16. Raises LoweringError."""
-    return _lower(spec, weights, np.float16)
+def lower(spec: ProgramSpec, weights: QuantizedCheckpoint, native_offset: bool = False) -> mlpackage.Files:
+    """The files of the .mlpackage with these weights, everything in float16. Raises LoweringError.
+
+    native_offset: block offsets inside the weights (mlpackage_native) instead of in linears of their own.
+    """
+    return _lower(spec, weights, native_offset, np.float16)
 
 
-def lower_dequantized(spec: ProgramSpec, weights: QuantizedCheckpoint) -> mlpackage.Files:
+def lower_dequantized(spec: ProgramSpec, weights: QuantizedCheckpoint, native_offset: bool = False) -> mlpackage.Files:
     """The program in the quantized decomposition, with float32 weights and operations: what a graph proof compares.
 
     Core ML has no float32 states, so the KV cache stays float16 with casts around it.
     """
-    return _lower(spec, weights, np.float32)
+    return _lower(spec, weights, native_offset, np.float32)
 
 
-def lower_skeleton(spec: ProgramSpec, folder: Path, proof: Mapping[str, Any]) -> None:
+def lower_skeleton(spec: ProgramSpec, folder: Path, proof: Mapping[str, Any], native_offset: bool = False) -> None:
     """Lowers with placeholders, finds every slot by content and writes the Skeleton to `folder`."""
     placeholders = TiedPlaceholders(spec.plan, parameter_shapes(spec.config), {})
-    files = dict(lower(spec, placeholders))
-    slots = mlpackage.find_slots(files, placeholders, list(spec.plan.tensors))
+    files = dict(lower(spec, placeholders, native_offset))
+    find_slots = mlpackage_native.find_slots if native_offset else mlpackage.find_slots
+    slots = find_slots(files, placeholders, list(spec.plan.tensors))
     program = bytearray(files.pop(mlpackage.WEIGHTS))
     write_skeleton(folder, backend=BACKEND, program=program, slots=slots, regions=(), proof=proof, beside=files)
 
 
-def _lower(spec: ProgramSpec, weights: QuantizedCheckpoint, dtype: Any) -> mlpackage.Files:
+def _lower(spec: ProgramSpec, weights: QuantizedCheckpoint, native_offset: bool, dtype: Any) -> mlpackage.Files:
     model = build_model(spec.config)
-    install(model, weights, BlockSums, dequantized=True)
+    install(model, OffsetsInside(weights) if native_offset else weights, BlockSums, dequantized=True)
     if spec.plan.tied:
         cast(Any, model).get_output_embeddings().weight = cast(Any, model).get_input_embeddings().weight
     make_safe_for_float16(model, spec.context_length)
     decoder = StatefulDecoder(model, spec.context_length).eval().requires_grad_(False)
     try:
         with quiet(), unknown_messages(), _no_progress_bars():
-            return _convert(decoder, spec, dtype, _last_passes(spec, weights) if dtype == np.float16 else [])
+            passes = _last_passes(spec, weights, native_offset) if dtype == np.float16 else []
+            return _convert(decoder, spec, dtype, passes)
     except LoweringError:
         raise
     except Exception as error:  # whatever a converter raises becomes one error with its cause attached
         raise LoweringError(f"coremltools failed on {spec.config.get('model_type')}: {error}") from error
 
 
-def _last_passes(spec: ProgramSpec, weights: QuantizedCheckpoint) -> list[str]:
+def _last_passes(spec: ProgramSpec, weights: QuantizedCheckpoint, native_offset: bool) -> list[str]:
     from satchel.lower.coreml_weights import declarations, declare
 
-    return [declare(declarations(weights, list(spec.plan.tensors)))]
+    return [declare(declarations(weights, list(spec.plan.tensors), native_offset))]
 
 
 def _convert(decoder: StatefulDecoder, spec: ProgramSpec, dtype: Any, passes: list[str]) -> mlpackage.Files:

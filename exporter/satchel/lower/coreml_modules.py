@@ -47,11 +47,13 @@ class SafeRMSNorm(nn.Module):
     """
 
     gain: torch.Tensor
+    root_epsilon: torch.Tensor
 
     def __init__(self, gain: torch.Tensor, epsilon: float) -> None:
         super().__init__()
         self.register_buffer("gain", gain.detach().clone(), persistent=False)
-        self.root_epsilon = epsilon**0.5
+        # A tensor, so that it is divided: the reciprocal operator adds 1e-4 to what it inverts.
+        self.register_buffer("root_epsilon", torch.tensor(epsilon**0.5), persistent=False)
 
     @classmethod
     def like(cls, name: str, module: nn.Module) -> "SafeRMSNorm":

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from satchel.errors import LoweringError
 from satchel.formats.carried import carried_offset, code_weight
 from satchel.formats.mlpackage import OFFSET_SCALE, float16_scale
+from satchel.formats.mlpackage_native import native_weight, shift
 from satchel.quantize.checkpoint import QuantizedCheckpoint, QuantizedTensor
 
 PASS = "satchel::declare_quantized_weights"
@@ -27,18 +28,24 @@ PASS = "satchel::declare_quantized_weights"
 
 @dataclass(frozen=True)
 class Declaration:
-    """A matrix of the program: its name in an error, int4 or int8 codes and float16 scales [out, blocks]."""
+    """A matrix of the program: its name in an error, int4, uint4 or int8 codes, float16 scales and shifts
+    [out, blocks]."""
 
     name: str
     codes: NDArray[Any]
     scale: NDArray[np.float16]
+    shift: NDArray[np.float16] | None = None
 
 
-def declarations(weights: QuantizedCheckpoint, names: Sequence[str]) -> dict[str, Declaration]:
+def declarations(weights: QuantizedCheckpoint, names: Sequence[str], native_offset: bool) -> dict[str, Declaration]:
     """sha256 of each matrix as the converted program holds it -> what it is."""
     found: dict[str, Declaration] = {}
     for name in names:
-        for part, tensor, factor in _matrices(name, weights.read(name)):
+        whole = weights.read(name)
+        if native_offset and whole.offset is not None:
+            found[_digest(native_weight(whole).astype(np.float16))] = _with_shift(name, whole)
+            continue
+        for part, tensor, factor in _matrices(name, whole):
             assert tensor.codes is not None and tensor.scale is not None
             grouped = tensor.plan.scheme == "int4"
             codes = tensor.codes.astype(types.nptype_from_builtin(types.int4)) if grouped else tensor.codes
@@ -46,6 +53,12 @@ def declarations(weights: QuantizedCheckpoint, names: Sequence[str]) -> dict[str
             held = (code_weight(tensor) * np.float32(factor)).astype(np.float16)
             found[_digest(held)] = Declaration(part, codes, scale)
     return found
+
+
+def _with_shift(name: str, tensor: QuantizedTensor) -> Declaration:
+    assert tensor.codes is not None and tensor.scale is not None
+    codes = (tensor.codes + np.int8(8)).astype(types.nptype_from_builtin(types.uint4))
+    return Declaration(name, codes, float16_scale(tensor.scale), shift(tensor))
 
 
 def _matrices(name: str, tensor: QuantizedTensor) -> Iterator[tuple[str, QuantizedTensor, int]]:
@@ -89,7 +102,11 @@ def _declare_in(block: Any, wanted: Mapping[str, Declaration]) -> list[str]:
             continue
         seen.append(declaration.name)
         replacement = Builder.constexpr_blockwise_shift_scale(
-            data=declaration.codes, scale=declaration.scale, before_op=operation, name=f"{constant.name}_quantized"
+            data=declaration.codes,
+            scale=declaration.scale,
+            offset=declaration.shift,
+            before_op=operation,
+            name=f"{constant.name}_quantized",
         )
         block.replace_uses_of_var_after_op(
             anchor_op=operation, old_var=constant, new_var=replacement, force_replace=True

@@ -20,7 +20,7 @@ from satchel.formats.carried import carried_weight
 from satchel.lower.decoder import parameter_shapes
 from satchel.lower.placeholder import TiedPlaceholders
 from satchel.lower.spec import ProgramSpec
-from satchel.quantize.checkpoint import QuantizedCheckpoint
+from satchel.quantize.checkpoint import QuantizedCheckpoint, QuantizedTensor
 from satchel.quantize.plan import QuantPlan, TensorPlan
 from satchel.runtimes.engine import Engine
 from satchel.source.checkpoint import HEAD
@@ -66,11 +66,12 @@ class Subject:
 
     lower: spec and weights -> the program's bytes, in the quantized decomposition with everything in float32; of a
     program that is a folder, the bytes of each file by its path.
-    open_engine: path, threads -> Engine.
+    open_engine: path, threads -> Engine. weight: the float32 weight that the program stands for.
     """
 
     lower: Callable[[ProgramSpec, QuantizedCheckpoint], Program]
     open_engine: Callable[[Path, int | None], Engine]
+    weight: Callable[[QuantizedTensor], NDArray[np.float32]] = carried_weight
 
 
 def prove(spec: ProgramSpec, subject: Subject) -> GraphProof:
@@ -112,7 +113,7 @@ def _compare(
 ) -> tuple[float, float]:
     """(largest absolute difference, largest absolute reference logit) over chunked prefill and decode."""
     program = subject.lower(spec, weights)
-    expected = Reference(spec.config, lambda name: carried_weight(weights.read(name))).logits(ids)
+    expected = Reference(spec.config, lambda name: subject.weight(weights.read(name))).logits(ids)
     worst = 0.0
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "program"

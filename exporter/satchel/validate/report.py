@@ -124,7 +124,10 @@ class SameCodes:
     @property
     def problem(self) -> str:
         """Empty if nothing differs."""
-        return f"{' and '.join(self.backends)} differ in {', '.join(self.different[:3])}" if self.different else ""
+        if not self.different:
+            return ""
+        *others, last = self.backends
+        return f"{', '.join(others)} and {last} differ in {', '.join(self.different[:3])}"
 
 
 @dataclass(frozen=True)
