@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+import example_android
+from example_android import BuiltApp
 from satchel.bundle import (
     Bundle,
     BundledModel,
@@ -20,6 +22,7 @@ from satchel.bundle import (
     write_manifest,
 )
 from satchel.cache import Cache
+from satchel.cli import main
 from satchel.source.alias import DEFAULT_MODEL, aliases
 from satchel.source.fetch import fetch
 from satchel.tools import Tools
@@ -56,6 +59,21 @@ def cache(tmp_path: Path) -> Cache:
 def default_gguf() -> Path:
     """The default model's GGUF file, in the user's cache (fetched once)."""
     return fetch(aliases()[DEFAULT_MODEL], Cache.default(), Tools())
+
+
+@pytest.fixture(scope="session")
+def default_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default model's ExecuTorch build: bundle/ and android/maven. Its behaviour is not measured; it is lowered in
+    the user's cache, where `make android` then finds it."""
+    out = tmp_path_factory.mktemp("default") / "build"
+    assert main(["build", DEFAULT_MODEL, "--backend", "executorch", "--no-validate", "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def example_app(tmp_path_factory: pytest.TempPathFactory, default_build: Path) -> BuiltApp:
+    """The example app with the default model, built the way `make example-android` does it."""
+    return example_android.build(Tools(), default_build / "android" / "maven", tmp_path_factory.mktemp("app"))
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ private const val STATS = """\d+\.\d tokens/s · first token after \d+ ms"""
 /** The app with the real model: only the runtime below the engine is the host's. */
 @RunWith(RobolectricTestRunner::class)
 @GraphicsMode(GraphicsMode.Mode.NATIVE)
-@Config(sdk = [35], qualifiers = "w411dp-h680dp-xhdpi")
+@Config(qualifiers = "w411dp-h680dp-xhdpi")
 class ChatActivityTest {
     private lateinit var screen: ActivityController<ChatActivity>
     private val activity get() = screen.get()
@@ -177,6 +177,6 @@ class ChatActivityTest {
         val bitmap = Bitmap.createBitmap(window.width, window.height, Bitmap.Config.ARGB_8888)
         window.draw(Canvas(bitmap))
         val file = File(System.getProperty("pictures")!!, "$name.webp").also { it.parentFile!!.mkdirs() }
-        file.outputStream().use { bitmap.compress(Bitmap.CompressFormat.WEBP_LOSSY, 90, it) }
+        file.outputStream().use { bitmap.compress(Bitmap.CompressFormat.WEBP, 90, it) }
     }
 }
