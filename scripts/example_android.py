@@ -6,7 +6,6 @@ the bytecode, and the APK is aligned, signed with a debug key that is made on th
 read from the app's build files is read from those very files.
 """
 
-import hashlib
 import re
 import shutil
 import sys
@@ -106,17 +105,17 @@ def build(tools: Tools, repository: Path = REPOSITORY, work: Path = WORK, projec
 
 
 class Maven:
-    """The two Maven runs of one build."""
+    """The Maven runs of one build."""
 
     def __init__(self, tools: Tools, app: App, repository: Path, work: Path, project: Path) -> None:
         self._tools, self._work = tools, work
         group, artifact, version = app.model
+        self._group = group
         self._command = [
             *(str(tools.maven), "-q", "-B", "-f", str(project / "pom.xml")),
             "-Dkotlin.compiler.daemon=false",  # it would outlive this build with 1.4 GB
             f"-Dwork={work}",
             f"-Dsatchel.repository={repository.resolve().as_uri()}",
-            f"-Dsatchel.repository.content={_content_hash(repository)}",
             f"-Dmodel.group={group}",
             f"-Dmodel.artifact={artifact}",
             f"-Dmodel.version={version}",
@@ -124,7 +123,11 @@ class Maven:
         ]
 
     def fetch(self) -> bool:
-        """Fetch libraries and tools; whether the device's runtime is among them."""
+        """Fetch libraries and tools; whether the device's runtime is among them.
+
+        Maven keeps what it once took of a version, and our repository is written anew by every build: forget ours.
+        """
+        self._run("dependency:purge-local-repository", f"-DmanualInclude={self._group}")
         try:
             self._run("initialize")
         except ToolFailedError as error:
@@ -142,12 +145,6 @@ class Maven:
 
     def _run(self, *words: str) -> None:
         self._tools.run([*self._command, *words], env=self._tools.java_env())
-
-
-def _content_hash(repository: Path) -> str:
-    """A name for what the Maven repository folder holds, from the checksums in it."""
-    checksums = sorted(repository.rglob("*.sha256"))
-    return hashlib.sha256(b"".join(file.read_bytes() for file in checksums)).hexdigest()[:16]
 
 
 # --- libraries --------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from pathlib import Path
 from example_android import BuiltApp
 from example_screen import ANDROID_15, run_screen_tests
 from satchel.cache import Cache
+from satchel.hashing import file_sha256
 from satchel.tools import Tools
 
 
@@ -27,6 +28,12 @@ def test_the_apk_can_be_installed_and_its_program_mapped(example_app: BuiltApp) 
     assert "dev.satchel.executorch.ExecuTorchEngineFactory" in services
 
 
+def test_the_app_has_the_libraries_of_this_build(example_app: BuiltApp, default_build: Path) -> None:
+    (published,) = (default_build / "android" / "maven").rglob("satchel-core-*[0-9].jar")
+    (used,) = [jar for jar in example_app.class_path if jar.name == published.name]
+    assert file_sha256(used) == file_sha256(published)
+
+
 def test_the_app_answers_on_a_screen(example_app: BuiltApp, sdk_cache: Cache, tmp_path: Path) -> None:
     report = run_screen_tests(example_app, ANDROID_15, sdk_cache, tmp_path)
-    assert 'tests="4" errors="0" skipped="0" failures="0"' in report
+    assert 'tests="5" errors="0" skipped="0" failures="0"' in report

@@ -9,4 +9,4 @@ from satchel.cache import Cache
 
 def test_the_app_answers_on_android_8(example_app: BuiltApp, tmp_path: Path) -> None:
     report = run_screen_tests(example_app, ANDROID_8, Cache.default(), tmp_path)
-    assert 'tests="4" errors="0" skipped="0" failures="0"' in report
+    assert 'tests="5" errors="0" skipped="0" failures="0"' in report

@@ -28,7 +28,7 @@ import kotlin.test.assertTrue
 import kotlin.time.Duration.Companion.seconds
 import kotlin.time.TimeSource
 
-private const val STATS = """\d+\.\d tokens/s · first token after \d+ ms"""
+private const val SPEED = """\d+\.\d tokens/s · first token after \d+ ms"""
 
 /** The app with the real model: only the runtime below the engine is the host's. */
 @RunWith(RobolectricTestRunner::class)
@@ -38,8 +38,11 @@ class ChatActivityTest {
     private lateinit var screen: ActivityController<ChatActivity>
     private val activity get() = screen.get()
 
+    private val processor = System.getProperty("os.arch")
+
     @After
     fun leave() {
+        System.setProperty("os.arch", processor)
         (RuntimeEnvironment.getApplication() as ExampleApp).chat.state.value.model?.close()
     }
 
@@ -57,8 +60,8 @@ class ChatActivityTest {
         }
         assertTrue(seen.size > 3, "the answer came in ${seen.size} pieces: $seen")
         seen.drop(1).zipWithNext { shorter, longer -> assertTrue(longer.startsWith(shorter), "$shorter, then $longer") }
-        assertTrue(Regex(STATS).matches(status), status)
-        assertContains(text(R.id.model), "smollm2-135m-instruct")
+        assertTrue(Regex(SPEED).matches(status), status)
+        assertTrue(Regex("smollm2-135m-instruct · int4 · [0-9a-f]{12}").matches(text(R.id.model)), text(R.id.model))
         ask("And of Italy?")
         waitUntil { !answering }
         picture("light")
@@ -75,13 +78,13 @@ class ChatActivityTest {
         waitUntil { answer.length > 20 }
         touch(send)
         waitUntil { !answering }
-        assertContains(status, "Stopped")
+        assertTrue(Regex("Stopped · $SPEED").matches(status), status)
         val stopped = answer
         assertTrue(stopped.length > 20)
         ask("What is 2 + 2?")
         waitUntil { !answering }
         assertEquals(listOf("Write a long story about a dragon.", stopped, "What is 2 + 2?"), messages.take(3))
-        assertTrue(Regex(STATS).matches(status), status)
+        assertTrue(Regex(SPEED).matches(status), status)
     }
 
     @Test
@@ -111,6 +114,17 @@ class ChatActivityTest {
         screen.restart().start().resume()
         waitUntil { !answering }
         assertContains(status, "Stopped")
+    }
+
+    @Test
+    fun `says what keeps the model from running`() {
+        System.setProperty("os.arch", "riscv64")
+        screen = Robolectric.buildActivity(ChatActivity::class.java).setup()
+        waitUntil { text(R.id.notice) != "Loading the model…" }
+        assertContains(text(R.id.notice), "The runtime has no code for riscv64")
+        view<EditText>(R.id.prompt).append("What is the capital of France?")
+        assertFalse(send.isEnabled)
+        picture("problem")
     }
 
     // --- what a person does ---

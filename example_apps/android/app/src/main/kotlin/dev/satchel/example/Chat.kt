@@ -2,11 +2,12 @@ package dev.satchel.example
 
 import android.content.Context
 import dev.satchel.ChatSession
-import dev.satchel.GenerationStats
+import dev.satchel.ContextPolicy
+import dev.satchel.GenerateOptions
 import dev.satchel.SatchelException
 import dev.satchel.SatchelModel
+import dev.satchel.TextChunk
 import dev.satchel.android.load
-import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.Job
 import kotlinx.coroutines.MainScope
 import kotlinx.coroutines.flow.MutableStateFlow
@@ -28,9 +29,8 @@ data class ChatState(
     val problem: String? = null,
     val messages: List<Message> = emptyList(),
     val answering: Boolean = false,
-    val stopped: Boolean = false,
-    /** Counts and times of the last answer, when it is complete. */
-    val stats: GenerationStats? = null,
+    /** The last piece of the last answer: it says why the answer ended, and how fast it was. */
+    val ending: TextChunk? = null,
     /** Why the last answer failed. */
     val error: String? = null,
 )
@@ -39,7 +39,7 @@ data class ChatState(
 class Chat(
     context: Context,
 ) {
-    private val scope: CoroutineScope = MainScope()
+    private val scope = MainScope()
     private val states = MutableStateFlow(ChatState())
     private var session: ChatSession? = null
     private var answer: Job? = null
@@ -70,22 +70,19 @@ class Chat(
         }
         answer = scope.launch {
             try {
-                session.streamResponse(prompt).collect { chunk ->
-                    states.update { it.copy(messages = it.messages.grown(chunk.text), stats = chunk.stats) }
+                session.streamResponse(prompt, OPTIONS).collect { chunk ->
+                    states.update { it.copy(messages = it.messages.grown(chunk.text), ending = chunk) }
                 }
             } catch (e: SatchelException) {
                 states.update { it.copy(error = e.message) }
-            } finally {
-                states.update { it.copy(answering = false) }
             }
+            states.update { it.copy(answering = false) }
         }
     }
 
     /** Ends the answer that is being given; what was said stays. */
     fun stop() {
-        if (!state.value.answering) return
-        answer?.cancel()
-        states.update { it.copy(stopped = true) }
+        session?.stop()
     }
 
     /** Forgets the conversation. */
@@ -97,4 +94,9 @@ class Chat(
     }
 
     private fun List<Message>.grown(text: String) = dropLast(1) + last().let { it.copy(text = it.text + text) }
+
+    private companion object {
+        /** A long conversation goes on without its oldest turns. */
+        val OPTIONS = GenerateOptions(contextPolicy = ContextPolicy.DROP_OLDEST_TURNS)
+    }
 }

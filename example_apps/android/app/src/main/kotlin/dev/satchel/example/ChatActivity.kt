@@ -12,6 +12,8 @@ import android.widget.ImageButton
 import android.widget.LinearLayout
 import android.widget.ScrollView
 import android.widget.TextView
+import dev.satchel.FinishReason
+import dev.satchel.TextChunk
 import kotlinx.coroutines.Job
 import kotlinx.coroutines.MainScope
 import kotlinx.coroutines.launch
@@ -64,28 +66,37 @@ class ChatActivity : Activity() {
 
     private fun draw(state: ChatState) {
         val empty = state.messages.isEmpty()
-        model.text = state.model?.id ?: getString(R.string.no_model)
+        model.text = state.model?.let { "${it.id} · ${it.recipe} · ${it.version}" } ?: getString(R.string.no_model)
         newChat.visibility = if (empty) View.INVISIBLE else View.VISIBLE
         notice.visibility = if (empty) View.VISIBLE else View.GONE
         notice.text = state.problem ?: getString(if (state.model == null) R.string.loading else R.string.ready)
-        status.text = status(state)
+        status.text = statusLine(state)
         drawMessages(state.messages)
         drawSend(state)
     }
 
-    private fun status(state: ChatState): String {
-        val stats = state.stats
+    private fun statusLine(state: ChatState): String {
+        val ending = state.ending
         return when {
             state.error != null -> state.error
             state.answering -> getString(R.string.answering)
-            state.stopped -> getString(R.string.stopped)
-            stats == null -> ""
-            else -> getString(
-                R.string.stats,
-                stats.decodeTokensPerSecond ?: 0.0,
-                stats.timeToFirstToken?.inWholeMilliseconds ?: 0,
-            )
+            ending == null -> ""
+            else -> listOfNotNull(reason(ending), speed(ending)).joinToString(" · ")
         }
+    }
+
+    /** Why the answer ended, if it was not because everything was said. */
+    private fun reason(ending: TextChunk): String? = when (ending.finishReason) {
+        FinishReason.STOP -> null
+        FinishReason.CANCELLED -> getString(R.string.stopped)
+        else -> getString(R.string.cut_off)
+    }
+
+    private fun speed(ending: TextChunk): String? {
+        val stats = ending.stats ?: return null
+        val first = stats.timeToFirstToken ?: return null
+        val tokensPerSecond = stats.decodeTokensPerSecond ?: return null // of one token there is no speed
+        return getString(R.string.speed, tokensPerSecond, first.inWholeMilliseconds)
     }
 
     private fun drawMessages(all: List<Message>) {
