@@ -1,5 +1,6 @@
 """Lists what is in an artifact: every tensor with dtype, shape, bytes and bits, read from the file itself."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +25,11 @@ class TensorRow:
     bytes: int
     used_as: str
 
+    @property
+    def bits(self) -> float:
+        """Bits per number; parts for themselves, so that a weight's scales are rows of their own."""
+        return 8 * self.bytes / max(math.prod(self.shape), 1)
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -32,22 +38,34 @@ class Listing:
     tensors: tuple[TensorRow, ...]
     artifacts: Mapping[str, Mapping[str, Any]]
 
-    columns = ("tensor", "part", "dtype", "shape", "bytes", "used as")
-    right = ("bytes",)
+    columns = ("tensor", "part", "dtype", "shape", "bytes", "bits", "used as")
+    right = ("bytes", "bits")
 
     @property
     def rows(self) -> list[tuple[str, ...]]:
         listed = [
-            (row.name, row.part, row.dtype, "x".join(map(str, row.shape)), f"{row.bytes:,}", row.used_as)
+            (
+                row.name,
+                row.part,
+                row.dtype,
+                "x".join(map(str, row.shape)),
+                f"{row.bytes:,}",
+                f"{row.bits:g}",
+                row.used_as,
+            )
             for row in self.tensors
         ]
         totals = [
-            (name, "in all", "", "", f"{facts['bytes']:,}", facts["summary"]) for name, facts in self.artifacts.items()
+            (name, "in all", "", "", f"{facts['bytes']:,}", "", facts["summary"])
+            for name, facts in self.artifacts.items()
         ]
         return [*listed, *totals]
 
     def to_dict(self) -> dict[str, Any]:
-        return {"artifacts": dict(self.artifacts), "tensors": [asdict(row) for row in self.tensors]}
+        return {
+            "artifacts": dict(self.artifacts),
+            "tensors": [{**asdict(row), "bits": row.bits} for row in self.tensors],
+        }
 
 
 def inspect(path: Path) -> Listing:

@@ -14,20 +14,21 @@ from numpy.typing import NDArray
 from satchel.errors import BundleError
 from satchel.formats.mlpackage_program import Operation
 from satchel.runtimes.mil.evaluator import Evaluator
+from satchel.runtimes.mil.threads import blas_threads
 
 IDS, MASK, LOGITS, KEYS = "inputIds", "fullAttentionMask", "logits", "keyCache"
 _HIDDEN = -65504.0  # the most negative float16, as apps write it
 
 
 class CoreMlEngine:
-    """The Engine of one .mlpackage. threads: None; numpy's BLAS decides for itself.
+    """The Engine of one .mlpackage. threads: of matrix products; None for one, which a busy machine can't slow.
 
     exact: no result is rounded, which is what the graph proof compares. Raises BundleError if the package has another
     interface than ours.
     """
 
     def __init__(self, path: Path, threads: int | None = None, exact: bool = False) -> None:
-        del threads  # part of every runtime's signature
+        self._threads = threads or 1
         program = Evaluator(path, exact=exact)
         interface = {*program.inputs, *program.outputs, *program.states}
         missing = sorted({IDS, MASK, LOGITS, KEYS} - interface)
@@ -56,7 +57,8 @@ class CoreMlEngine:
             return self._run(tokens, position, ())[LOGITS].reshape(-1, self.vocab_size).astype(np.float32)
         every, last = self._last
         found = self._run(tokens, position, (every,))
-        resumed = self._program.resume({last: found[every]}, (LOGITS,))[LOGITS]
+        with blas_threads(self._threads):
+            resumed = self._program.resume({last: found[every]}, (LOGITS,))[LOGITS]
         logits: NDArray[np.float32] = resumed.reshape(-1, self.vocab_size).astype(np.float32, copy=False)
         logits[-1] = found[LOGITS].reshape(-1)
         return logits
@@ -68,7 +70,8 @@ class CoreMlEngine:
         visible = keys[None, :] <= keys[position:, None]
         mask = np.where(visible, 0.0, _HIDDEN).astype(self._mask_type)
         inputs = {IDS: tokens.reshape(1, count).astype(np.int32), MASK: mask[None, None]}
-        return self._program.run(inputs, self._state, read)
+        with blas_threads(self._threads):
+            return self._program.run(inputs, self._state, read)
 
     def close(self) -> None:
         self._program, self._state = None, {}

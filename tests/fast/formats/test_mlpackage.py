@@ -97,6 +97,8 @@ def test_a_listing_says_what_every_constant_is_and_who_reads_it(package: Path) -
         ("op_weight", "codes", "int4", (4, 32), 64, "linear"),
         ("op_weight", "scale", "float16", (4, 1), 8, ""),
     ]
+    assert [tensor["bits"] for tensor in listing.to_dict()["tensors"]] == [16, 4, 16]
+    assert listing.rows[1] == ("op_weight", "codes", "int4", "4x32", "64", "4", "linear")
     facts = listing.artifacts["model.mlpackage"]
     assert facts["bytes"] == sum(file.stat().st_size for file in package.rglob("*") if file.is_file())
     assert facts["summary"] == "1 embedding float16, 1 linear int4"

@@ -8,6 +8,7 @@ import pytest
 
 from satchel.errors import BundleError, CorruptModelError, ProgramInputError, UnknownOperationError
 from satchel.runtimes.coreml import CoreMlEngine
+from satchel.runtimes.mil import threads
 from satchel.runtimes.mil.evaluator import Evaluator
 from tiny_package import Op, in_blob, op, write_package
 
@@ -286,6 +287,20 @@ def test_an_engine_gives_the_same_logits_whole_in_chunks_and_for_each_position(
     with pytest.raises(ProgramInputError, match="inputIds"):
         engine.forward(np.zeros(CONTEXT + 1, np.int64), 0)
     engine.close()
+
+
+def test_an_engine_uses_as_many_threads_as_it_is_told_and_puts_the_number_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = [8]
+    monkeypatch.setattr(threads, "_openblas", lambda: (lambda: numbers[-1], numbers.append))
+    package = language_model(tmp_path / "model.mlpackage")
+    CoreMlEngine(package).forward(np.array([1]), 0)
+    assert numbers == [8, 1, 8]
+    CoreMlEngine(package, threads=3).forward_each(np.array([1, 2]), 0)
+    assert numbers == [8, 1, 8, 3, 8, 3, 8]
+    monkeypatch.setattr(threads, "_openblas", lambda: None)  # numpy with another library
+    assert np.isfinite(CoreMlEngine(package).forward(np.array([1]), 0)).all()
 
 
 def test_a_package_with_another_interface_is_no_engine(tmp_path: Path) -> None:

@@ -62,7 +62,8 @@ class Evaluator:
         self._constants = ConstantValues(package, block.operations, exact)
         operations = [operation for operation in block.operations if operation.type not in CONSTANT_OPERATIONS]
         self._steps = self._prepare(operations, block.outputs)
-        self._partial: dict[tuple[frozenset[str], tuple[str, ...]], list[_Step]] = {}
+        self._reading: dict[tuple[str, ...], list[_Step]] = {}  # by what is read
+        self._resuming: dict[tuple[frozenset[str], tuple[str, ...]], list[_Step]] = {}  # by what is given and read
 
     # --- running --------------------------------------------------------------------------------------------------
 
@@ -80,7 +81,7 @@ class Evaluator:
         not of its declared shape.
         """
         values: dict[str, Any] = self._admitted(inputs, state)
-        steps = self._steps if not read else self._prepare_again(read)
+        steps = self._steps if not read else self._prepare_reading(read)
         self._evaluate(steps, values, {} if state is None else state, check=True)
         results: dict[str, NDArray[Any]] = {name: np.array(self._value(name, values)) for name in read}
         return results | {name: self._output(name, values) for name in self.function.block.outputs}
@@ -92,10 +93,10 @@ class Evaluator:
         Raises CorruptModelError if something else would be needed.
         """
         key = (frozenset(given), tuple(read))
-        if key not in self._partial:
-            self._partial[key] = self._needed(key[0], read)
+        if key not in self._resuming:
+            self._resuming[key] = self._needed(key[0], read)
         values: dict[str, Any] = {name: computed(np.asarray(value)) for name, value in given.items()}
-        self._evaluate(self._partial[key], values, {}, check=False)
+        self._evaluate(self._resuming[key], values, {}, check=False)
         return {name: self._value(name, values) for name in read}
 
     def _evaluate(self, steps: Sequence[_Step], values: dict[str, Any], state: State, check: bool) -> None:
@@ -208,17 +209,17 @@ class Evaluator:
         found = [_Name(value) if isinstance(value, str) else self._constants.literal(value) for value in given]
         return found if part == "values" else found[0]
 
-    def _prepare_again(self, read: Sequence[str]) -> list[_Step]:
+    def _prepare_reading(self, read: Sequence[str]) -> list[_Step]:
         """All steps, keeping the values that are to be read."""
-        key = (frozenset({""}), tuple(read))
-        if key not in self._partial:
+        key = tuple(read)
+        if key not in self._reading:
             operations = [step.operation for step in self._steps]
             known = {output.name for operation in operations for output in operation.outputs}
             for name in read:
                 if name not in known and name not in self._constants:
                     raise ProgramInputError(f"The program has no value {name} that could be read")
-            self._partial[key] = self._prepare(operations, self.function.block.outputs, read)
-        return self._partial[key]
+            self._reading[key] = self._prepare(operations, self.function.block.outputs, read)
+        return self._reading[key]
 
     def _needed(self, given: frozenset[str], read: Sequence[str]) -> list[_Step]:
         """The operations between `given` and `read`, in order."""
