@@ -1,10 +1,13 @@
 """Tokenizers, texts to encode and ids to decode."""
 
 import base64
+import json
 import random
+from collections.abc import Callable
 from typing import Any
 
-from tokenizers import AddedToken, decoders, models, pre_tokenizers
+import tokenizers
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as HuggingFaceTokenizer
 
 from satchel.reference.stream import TextStream
@@ -44,7 +47,13 @@ TEXTS = (
     "\ud83d", "\ud83d\U0001f600",
     "\u01c5\u02b0\u00aa\u0300", "\u0e01\u0e33\u0e49", "\u2070\u00b9\u1d52", "\u16ee\u3021",
     "\U00011950\U00011f50\U00010d40\U00011de0", "\U000323b0\U0002ebf0",
-    "{{ messages }} {% x %}", "def f(x):\n    return x**2\n", "http://a.b/c?d=e&f#g", "tab\there  two\u2003em",
+    "{{ messages }} {% x %}", "def f(x):\n    return x**2\n", "http://a.b/c?d=e&f#g",
+    "\u1112\u1161\u11ab \u0300\u0301 a\u0323\u0307\u0323 \u0344 \u212b \ufb1d",
+    "<0x41><0xF0>",
+    "\u2581the \u2581", "the there the. e\u0301x\u00e9x", " xyz xyzxyz", "a  b a b", "I'S 'LL's\u017f 1234567",
+    "a" * 300 + "b",
+    "\u202e\u0645\u0631\u062d\u0628\u0627 \u05e9\u05dc\u05d5\u05dd\u202c",
+    "z" * 64 + "\U0001f600" * 20, "tab\there  two\u2003em",
 )  # fmt: skip
 
 
@@ -97,24 +106,131 @@ def odd_tokenizer_json() -> str:
     return str(tokenizer.to_str())
 
 
-TOKENIZER_JSON = {"chat": chat_tokenizer_json(), "odd": odd_tokenizer_json()}
+WORDS = (
+    "Hello",
+    "the",
+    "\u2581",
+    "\u2581the",
+    "\u2581Hello",
+    "\u2581\u2581",
+    "world",
+    "\u2581world",
+    "ing",
+    "\u00e9",
+    "e\u0301",
+)
+CHARACTERS = " abcdefghilnorstwHW.,!'123<>x\u00e9\u0301\u4f60\u0939\n\u0645"
+
+
+def character_definition(unknown: dict[str, Any]) -> dict[str, Any]:
+    """BPE over characters, as SentencePiece makes it: its blank, a token for each byte, few characters and merges."""
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *CHARACTERS, "\u2581"]
+    merges: list[tuple[str, str]] = []
+    for word in WORDS:
+        for end in range(2, len(word) + 1):
+            if (word[: end - 1], word[end - 1]) not in merges:
+                merges.append((word[: end - 1], word[end - 1]))
+    tokens += [left + right for left, right in merges]
+    vocabulary = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
+    tokenizer = HuggingFaceTokenizer(models.BPE(vocab=vocabulary, merges=merges, unk_token="<unk>", **unknown))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 1)]
+    )
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in tokens[:3]])
+    tokenizer.add_tokens([AddedToken("\n\n", normalized=False), AddedToken("a  b", normalized=True)])
+    content: dict[str, Any] = json.loads(tokenizer.to_str())
+    return content
+
+
+def sentencepiece_tokenizer_json() -> str:
+    """Llama 2's kind: a blank before all, bytes for what has no token."""
+    return json.dumps(character_definition({"byte_fallback": True, "fuse_unk": True}))
+
+
+def metaspace_tokenizer_json() -> str:
+    """A blank before the first word only, unknown characters in a row one token, decoded by Metaspace."""
+    definition = character_definition({"fuse_unk": True})
+    metaspace = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "first", "split": True}
+    return json.dumps({**definition, "normalizer": None, "pre_tokenizer": metaspace, "decoder": metaspace})
+
+
+def pattern_tokenizer_json() -> str:
+    """NFC, a pattern as Llama 3 and Qwen have, whole words first, and a token that stands as a word of its own."""
+    tokenizer = HuggingFaceTokenizer.from_str(chat_tokenizer_json())
+    vocabulary = tokenizer.get_vocab(with_added_tokens=False)
+    vocabulary["\u0120xyz"] = len(vocabulary)
+    merges = [tuple(merge.split(" ")) for merge in MERGES]
+    pattern = tokenizers.Regex(
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+        r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    )
+    wide = HuggingFaceTokenizer(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=True))
+    wide.normalizer = normalizers.NFC()
+    wide.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(pattern, "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    wide.decoder = decoders.ByteLevel()
+    wide.add_special_tokens([AddedToken(text, special=True) for text in SPECIALS])
+    wide.add_tokens([AddedToken("the", single_word=True, normalized=False), AddedToken("e\u0301x", normalized=True)])
+    return str(wide.to_str())
+
+
+TOKENIZER_JSON = {
+    "chat": chat_tokenizer_json(),
+    "odd": odd_tokenizer_json(),
+    "sentencepiece": sentencepiece_tokenizer_json(),
+    "metaspace": metaspace_tokenizer_json(),
+    "pattern": pattern_tokenizer_json(),
+}
 TOKENIZER_BIN = {name: compile_tokenizer(text) for name, text in TOKENIZER_JSON.items()}
 TOKENIZERS = {name: Tokenizer.from_bytes(data) for name, data in TOKENIZER_BIN.items()}
 
 
 def encode_cases() -> list[dict[str, Any]]:
-    return [
-        {"tokenizer": name, "text": text, "special": special, "ids": tokenizer.encode(text, special)}
-        for name, tokenizer in TOKENIZERS.items()
-        for text in TEXTS
-        for special in (True, False)
-    ]
+    cases: list[dict[str, Any]] = []
+    for name, tokenizer in TOKENIZERS.items():
+        for text in TEXTS:
+            for special in (True, False):
+                ids = tokenizer.encode(text, special)
+                case: dict[str, Any] = {"tokenizer": name, "text": text, "special": special, "ids": ids}
+                if (behind := tokenizer.encode(text, special, at_start=False)) != ids:
+                    case["ids_behind"] = behind
+                if special and (raw := tokenizer.encode_raw(text)) != ids:
+                    case["ids_raw"] = raw
+                cases.append(case)
+    return cases
 
 
 def decode_cases() -> list[dict[str, Any]]:
+    odd = TOKENIZERS["odd"]
+    every = [token.id for token in odd.added_tokens]
+    cases = [
+        *malformed_cases("chat", TOKENIZERS["chat"].token_bytes),
+        *malformed_cases("sentencepiece", lambda token: bytes([token - 3])),
+        {"tokenizer": "odd", "ids": every, "skip_special": False, "text": odd.decode(every)},
+    ]
+    source = random.Random(13)
+    for name in ("sentencepiece", "metaspace"):
+        tokenizer = TOKENIZERS[name]
+        for _ in range(40):
+            # Half of them byte tokens, so that runs of them are long.
+            tops = [source.choice((259, tokenizer.vocab_size)) for _ in range(source.randrange(9))]
+            cases += both_ways(name, [source.randrange(top) for top in tops])
+    return cases
+
+
+def malformed_cases(name: str, bytes_of: Callable[[int], bytes]) -> list[dict[str, Any]]:
     """Every kind of malformed UTF-8, special tokens and ids beyond the vocabulary, and random ids."""
-    tokenizer = TOKENIZERS["chat"]
-    bytes_of = {tokenizer.token_bytes(token): token for token in range(256)}
+    tokenizer = TOKENIZERS[name]
+    first = 3 if name == "sentencepiece" else 0
+    tokens = {bytes_of(token): token for token in range(first, first + 256)}
     malformed = (
         "80", "bfbf", "c0af", "c1bf", "c241", "c2", "c2c2a9", "e0", "e080af", "e09fbf", "e0a0", "e0a041", "e282",
         "e282ac",
@@ -124,31 +240,22 @@ def decode_cases() -> list[dict[str, Any]]:
         "e4bda0e5a5",
         "c3a9cc81c3", "f0f0f0", "e0e0a0a0", "80c3a980",
     )  # fmt: skip
-    lists = [[bytes_of[bytes([byte])] for byte in bytes.fromhex(text)] for text in malformed]
+    lists = [[tokens[bytes([byte])] for byte in bytes.fromhex(text)] for text in malformed]
     source = random.Random(12)
     lists += [[source.randrange(tokenizer.vocab_size) for _ in range(source.randrange(8))] for _ in range(40)]
     special = [token.id for token in tokenizer.added_tokens]
     lists += [special, [special[0], *lists[11], special[1], *lists[12]], [tokenizer.vocab_size, 0xFFFFFFF]]
-    cases: list[dict[str, Any]] = []
-    for ids in lists:
-        stream = TextStream(tokenizer)
-        deltas = [*(stream.push(token) for token in ids), stream.finish()]
-        cases.append(
-            {
-                "tokenizer": "chat",
-                "ids": ids,
-                "skip_special": True,
-                "text": tokenizer.decode(ids, skip_special=True),
-                "deltas": deltas,
-            }
-        )
-        cases.append(
-            {"tokenizer": "chat", "ids": ids, "skip_special": False, "text": tokenizer.decode(ids, skip_special=False)}
-        )
-    odd = TOKENIZERS["odd"]
-    every = [token.id for token in odd.added_tokens]
-    cases.append({"tokenizer": "odd", "ids": every, "skip_special": False, "text": odd.decode(every)})
-    return cases
+    return [case for ids in lists for case in both_ways(name, ids)]
+
+
+def both_ways(name: str, ids: list[int]) -> list[dict[str, Any]]:
+    """The ids decoded with and without special tokens, and what a stream shows of them."""
+    tokenizer = TOKENIZERS[name]
+    stream = TextStream(tokenizer)
+    deltas = [*(stream.push(token) for token in ids), stream.finish()]
+    shown = {"skip_special": True, "text": tokenizer.decode(ids, skip_special=True), "deltas": deltas}
+    whole = {"skip_special": False, "text": tokenizer.decode(ids, skip_special=False)}
+    return [{"tokenizer": name, "ids": ids, **case} for case in (shown, whole)]
 
 
 def contents() -> dict[str, dict[str, Any]]:

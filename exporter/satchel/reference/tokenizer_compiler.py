@@ -70,7 +70,10 @@ def compile_tokenizer(tokenizer_json: str) -> bytes:
     if not byte_level and not model.get("ignore_merges"):
         _add_safe_cuts(steps, model, vocabulary)
 
-    table = _TokenTable(vocabulary, added, byte_level, DecoderOp.BYTE_FALLBACK in {op for op, _, _ in steps.decoder})
+    # A normalized added token decodes to its normalized text, so the library is asked.
+    shown = {int(token["id"]): str(loaded.id_to_token(token["id"])) for token in added}
+    fallback = DecoderOp.BYTE_FALLBACK in {op for op, _, _ in steps.decoder}
+    table = _TokenTable(vocabulary, added, shown, byte_level, fallback)
     merge_rows, merges = _merge_table(model, vocabulary, table)
     words, longest = _word_table(model, vocabulary, table, loaded)
     symbols = Model.BYTES if byte_level else Model.CHARACTERS
@@ -177,11 +180,18 @@ def _start_ids(processor: Json | None) -> bytes:
 class _TokenTable:
     """Text and flags of every id; an added token wins over the model's."""
 
-    def __init__(self, vocabulary: Mapping[str, int], added: Sequence[Json], byte_level: bool, fallback: bool) -> None:
-        texts = {token_id: token for token, token_id in vocabulary.items()}
+    def __init__(
+        self,
+        vocabulary: Mapping[str, int],
+        added: Sequence[Json],
+        shown: Mapping[int, str],
+        byte_level: bool,
+        fallback: bool,
+    ) -> None:
+        """shown: the text of every added token by id."""
+        texts = {**{token_id: token for token, token_id in vocabulary.items()}, **shown}
         flags = dict.fromkeys(texts, TokenFlag.PRESENT)
         for token in added:
-            texts[token["id"]] = token["content"]
             special = TokenFlag.SPECIAL if token["special"] else TokenFlag(0)
             flags[token["id"]] = TokenFlag.PRESENT | TokenFlag.ADDED | special
         if fallback:

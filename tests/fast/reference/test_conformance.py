@@ -4,7 +4,7 @@ import pytest
 from tokenizers import Tokenizer as HuggingFaceTokenizer
 
 import generate
-from cases.tokenizer import TOKENIZER_JSON, encode_cases
+from cases.tokenizer import TOKENIZER_JSON, decode_cases, encode_cases
 
 
 def test_files_are_up_to_date() -> None:
@@ -24,3 +24,12 @@ def test_encode_cases_are_hugging_faces(name: str) -> None:
             assert theirs.encode(case["text"], add_special_tokens=False).ids == case["ids"], case
             checked += 1
     assert checked > 100
+
+
+@pytest.mark.parametrize("name", TOKENIZER_JSON)
+def test_decode_cases_are_hugging_faces(name: str) -> None:
+    theirs = HuggingFaceTokenizer.from_str(TOKENIZER_JSON[name])
+    for case in decode_cases():
+        ids = [token for token in case["ids"] if token < theirs.get_vocab_size()]
+        if case["tokenizer"] == name:
+            assert theirs.decode(ids, skip_special_tokens=case["skip_special"]) == case["text"], case

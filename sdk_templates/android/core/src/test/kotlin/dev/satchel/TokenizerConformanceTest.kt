@@ -10,8 +10,14 @@ import kotlin.test.assertEquals
 class TokenizerConformanceTest {
     @Test
     fun `text becomes the ids of the reference`() = ConformanceCases.forEach("encode.json", "cases") { case ->
-        val ids = case.tokenizer.encode(case.text("text"), case.getValue("special").jsonPrimitive.boolean)
-        assertEquals(case.ints("ids"), ids.toList(), case.text("text"))
+        val tokenizer = case.tokenizer
+        val text = case.text("text")
+        val special = case.getValue("special").jsonPrimitive.boolean
+        val ids = case.ints("ids")
+        assertEquals(ids, tokenizer.encode(text, special).toList(), text)
+        val behind = case["ids_behind"]?.toInts() ?: ids
+        assertEquals(behind, tokenizer.encode(text, special, atStart = false).toList(), text)
+        if (special) assertEquals(case["ids_raw"]?.toInts() ?: ids, tokenizer.encodeRaw(text).toList(), text)
     }
 
     @Test
