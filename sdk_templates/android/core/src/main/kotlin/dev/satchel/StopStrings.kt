@@ -12,7 +12,7 @@ internal class StopStrings(
 
     /** What can be shown now. */
     fun push(text: String): String {
-        if (found) return ""
+        if (found || text.isEmpty()) return ""
         if (strings.isEmpty()) return text
         held.append(text)
         val end = strings.minOf { string -> held.indexOf(string).let { if (it < 0) held.length else it } }
