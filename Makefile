@@ -130,5 +130,5 @@ $(BENCH)/.llama: requirements/bench-llama.txt $(BENCH)/.python | need-cxx
 
 $(BENCH)/.packages: bench/node/package.json bench/node/package-lock.json $(BENCH)/.python | need-node
 	cp bench/node/package.json bench/node/package-lock.json $(BENCH)
-	npm ci --prefix $(BENCH) --omit=optional --ignore-scripts --no-audit --no-fund
+	npm install --prefix $(BENCH) --no-save --omit=optional --ignore-scripts --no-audit --no-fund
 	@touch $@

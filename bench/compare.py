@@ -54,7 +54,7 @@ def main() -> None:
 
     files = _files(bundles, checkpoint, arguments.model, work, cache, tools)
     texts = _texts(bundles["executorch"])
-    jobs = _jobs(files, texts, bundles["executorch"], work, build_native(cache, tools))
+    jobs = _jobs(files, texts, bundles["executorch"], work, build_native(cache, tools), arguments.environment)
     about = {peer.key: run(peer, "about", jobs[peer.key], interpreters)["about"] for peer in PEERS}
     closeness = _closeness(files, about, texts, checkpoint, jobs, interpreters, work)
     before = os.getloadavg()
@@ -135,7 +135,7 @@ def _texts(bundle: Bundle) -> list[Text]:
 
 
 def _jobs(
-    files: Mapping[str, Path], texts: Sequence[Text], bundle: Bundle, work: Path, libraries: Path
+    files: Mapping[str, Path], texts: Sequence[Text], bundle: Bundle, work: Path, libraries: Path, packages: Path
 ) -> dict[str, Job]:
     """Every peer's job for one thread. The prompts are the beginnings of the longest evaluation texts."""
     longest = sorted(texts, key=lambda text: len(text.ids), reverse=True)[:PROMPTS]
@@ -152,6 +152,7 @@ def _jobs(
             answers=[one[PROMPT_TOKENS:] for one in ids],
             texts=str((work / "reference.npz").resolve()),
             libraries=str(libraries),
+            packages=str(packages.resolve()),
             cache=str((work / WEIGHTS_CACHE).resolve()),
         )
         for peer in PEERS

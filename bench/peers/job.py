@@ -13,7 +13,8 @@ class Job:
     """file: the model's file. prompts, answers: token ids; an answer is fed token by token after its prompt.
 
     chunk: tokens per call when fidelity is measured. texts: an .npz of ids and float logits per text, or empty.
-    libraries: folder of the host engine. cache: folder where an engine may keep repacked weights.
+    libraries: folder of the host engine. packages: folder with node_modules. cache: where an engine may keep repacked
+    weights.
     """
 
     file: str
@@ -24,6 +25,7 @@ class Job:
     answers: list[list[int]]
     texts: str
     libraries: str
+    packages: str
     cache: str
 
     def write(self, path: Path) -> None:

@@ -1,8 +1,10 @@
-// The GGUF file through node-llama-cpp's prebuilt llama.cpp: `node node_llama_cpp.mjs about|speed PACKAGES JOB RESULT`.
-// PACKAGES is the folder that has node_modules. Answers as worker.py does.
+// The GGUF file through node-llama-cpp's prebuilt llama.cpp: `node node_llama_cpp.mjs about|speed PACKAGES JOB RESULT`
+// answers as worker.py does; `serve PACKAGES JOB`, the job as text, answers node_llama_cpp.py's requests.
+// PACKAGES is the folder that has node_modules.
 import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
 
 const megabytes = () => (Number(/VmHWM:\s+(\d+)/.exec(readFileSync("/proc/self/status", "utf8"))[1]) * 1024) / 1e6;
@@ -17,14 +19,18 @@ async function about(llama) {
   const file = join(packages, "node_modules", "node-llama-cpp", "package.json");
   const version = JSON.parse(readFileSync(file, "utf8")).version;
   const release = llama.llamaCppRelease;
-  return { about: `node-llama-cpp ${version}, llama.cpp ${release.release}, prebuilt; ${llama.systemInfo}` };
+  return { about: `node-llama-cpp ${version}, llama.cpp ${release.release}, prebuilt; ${llama.systemInfo.replace(/[ |]+$/, "")}` };
+}
+
+async function open(llama, job) {
+  const model = await llama.loadModel({ modelPath: job.file });
+  const context = await model.createContext({ contextSize: job.context_length, threads: job.threads });
+  return { vocabulary: model.fileInfo.metadata.tokenizer.ggml.tokens.length, sequence: context.getSequence() };
 }
 
 async function speed(llama, job) {
   let started = seconds();
-  const model = await llama.loadModel({ modelPath: job.file });
-  const context = await model.createContext({ contextSize: job.context_length, threads: job.threads });
-  const sequence = context.getSequence();
+  const { sequence } = await open(llama, job);
   await sequence.controlledEvaluate([[job.prompts[0][0], greedy]]);
   const load = seconds() - started;
   const prefill = [];
@@ -48,7 +54,26 @@ async function speed(llama, job) {
   };
 }
 
+// First the size of the vocabulary, int32; then for every line {tokens, position} that many float32.
+async function serve(llama, job) {
+  const { vocabulary, sequence } = await open(llama, job);
+  process.stdout.write(Buffer.from(Int32Array.of(vocabulary).buffer));
+  for await (const line of createInterface({ input: process.stdin })) {
+    const { tokens, position } = JSON.parse(line);
+    if (position < sequence.nextTokenIndex)
+      await sequence.eraseContextTokenRanges([{ start: position, end: sequence.nextTokenIndex }]);
+    const last = [tokens.at(-1), { generateNext: { probabilities: true } }];
+    const results = await sequence.controlledEvaluate([...tokens.slice(0, -1), last]);
+    const logits = new Float32Array(vocabulary).fill(-100);
+    for (const [token, probability] of results.at(-1).next.probabilities) logits[token] = Math.log(probability);
+    process.stdout.write(Buffer.from(logits.buffer));
+  }
+}
+
 const llama = await getLlama({ gpu: false, build: "never", progressLogs: false, logLevel: "error" });
-const result = task === "about" ? await about(llama) : await speed(llama, JSON.parse(readFileSync(jobFile, "utf8")));
-writeFileSync(resultFile, JSON.stringify(result));
+if (task === "serve") await serve(llama, JSON.parse(jobFile));
+else {
+  const measured = task === "about" ? about(llama) : speed(llama, JSON.parse(readFileSync(jobFile, "utf8")));
+  writeFileSync(resultFile, JSON.stringify(await measured));
+}
 await llama.dispose();

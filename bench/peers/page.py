@@ -76,7 +76,7 @@ def _fidelity(results: Results) -> tuple[list[str], list[list[str]]]:
     rows = []
     for peer in PEERS:
         known = results["closeness"].get(peer.key)
-        judged = [f"{known['kl_mean']:.4f}", f"{known['top1']:.3f}"] if known else ["not measured", "not measured"]
+        judged = [f"{known['kl_mean']:.4f}", f"{known['top1']:.3f}"] if known else ["as its `.tflite`"] * 2
         rows.append([_label(peer), f"{results['bytes'][peer.file] / 1e6:.1f}", *judged])
     return ["", "file MB", "mean KL, nats", "top-1"], rows
 
@@ -114,24 +114,26 @@ def _threads(results: Results) -> list[int]:
 
 
 def _verdict(results: Results) -> str:
-    """Each of ours against the faster build of llama.cpp, column by column: ratio of medians."""
-    lines = []
+    """Each of ours against the faster build of llama.cpp, column by column: ratios of medians."""
+    figures = [(name, threads) for threads in _threads(results) for name in ("prefill", "decode")]
+    rows = []
     for peer in (peer for peer in PEERS if peer.ours):
-        said = [f"file {results['bytes'][peer.file] / results['bytes']['gguf']:.2f} times the GGUF's size"]
-        for threads in _threads(results):
-            for figure, name in (("prefill_tps", "prefill"), ("decode_tps", "decode")):
-                best = max(spread(results, other, threads, figure).median for other in _LLAMA)
-                ratio = spread(results, peer.key, threads, figure).median / best
-                said.append(f"{name} with {threads} thread{'s' if threads > 1 else ''} {_compared(ratio)}")
-        lines.append(f"- {peer.label}: {'; '.join(said)}.")
+        size = results["bytes"][peer.file] / results["bytes"]["gguf"]
+        row = [peer.label, _ahead(size, size > 1)]
+        for name, threads in figures:
+            best = max(spread(results, other, threads, f"{name}_tps").median for other in _LLAMA)
+            ratio = spread(results, peer.key, threads, f"{name}_tps").median / best
+            row.append(_ahead(ratio, ratio < 1))
+        rows.append(row)
+    columns = ["", "file size", *(f"{name}, {threads} thread{'s' * (threads > 1)}" for name, threads in figures)]
     return (
-        "Medians, each against the faster of the two builds of llama.cpp in that column. Where the ranges in the "
-        "tables overlap, the difference is noise.\n\n" + "\n".join(lines)
+        "Ratios of medians, each to the faster of the two builds of llama.cpp in that column. Bold: llama.cpp is "
+        "ahead. Where the ranges in the tables above overlap, the difference is noise.\n\n" + _table(columns, rows)
     )
 
 
-def _compared(ratio: float) -> str:
-    return f"{ratio:.2f} times as fast" if ratio >= 1 else f"**{ratio:.2f} times as fast: llama.cpp is ahead**"
+def _ahead(ratio: float, llama: bool) -> str:
+    return f"**{ratio:.2f}**" if llama else f"{ratio:.2f}"
 
 
 def _method(results: Results) -> str:
@@ -164,13 +166,14 @@ def _reservations(results: Results) -> str:
             "- LiteRT-LM's engine is timed by the benchmark that comes with it, which makes up its token ids and loads "
             "weights that it repacked on an earlier start, so its load times are not those of a first start. It gives "
             "no logits; fidelity of its files is measured through CompiledModel.",
-            "- node-llama-cpp gives probabilities, not logits, and its llama.cpp is of another day than "
-            "llama-cpp-python's; its fidelity is not measured. Its decoding includes its greedy sampler and a "
-            "crossing into JavaScript per token.",
+            "- node-llama-cpp's llama.cpp is of another day than llama-cpp-python's. Its speeds include a greedy "
+            "choice and a crossing into JavaScript per token; its fidelity comes from the probabilities that it gives.",
             f"- Programs for LiteRT compute attention over all {results['context_length']} positions of the context "
-            "whatever is filled, the others over what is filled.",
+            "whatever is filled, and XNNPACK repacks all keys and values for every token; the others read what is "
+            "filled. With a shorter context they decode faster.",
             "- llama.cpp keeps keys and values in 16 bits, ours in 32.",
-            "- This is an x86 server. Which of these is ahead on a phone is not shown here.",
+            "- This is an x86 server: where a processor has AMX, llama.cpp uses it for prompts, and ExecuTorch's "
+            "package has no kernels for it. Phones have none; which of these is ahead on one is not shown here.",
         )
     )
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 class Peer:
     """One program with one file.
 
-    module: the worker's, or node_llama_cpp. environment: whose interpreter runs it: "product", "bench" or "node".
-    file: which of the files (compare.files). measures_closeness: False if the same program on the same file is
-    measured elsewhere, or its logits can't be had.
+    module: of this package. environment: whose interpreter runs it: "product", "bench" or "node". file: which of the
+    files (compare.py). measures_closeness: False if its logits can't be had;
+    the same program is then measured as a .tflite.
     """
 
     key: str
@@ -29,5 +29,5 @@ PEERS = (
     Peer("export", "LiteRT-LM's int8 `.tflite`, CompiledModel", "litert", "product", "export_tflite"),
     Peer("export-lm", "LiteRT-LM's int8 `.litertlm`, its engine", "litert_lm", "bench", "export_litertlm", False),
     Peer("llama-native", "llama.cpp on the GGUF, compiled here", "llama_cpp_python", "bench", "gguf"),
-    Peer("llama-node", "llama.cpp on the GGUF, node-llama-cpp", "node_llama_cpp", "node", "gguf", False),
+    Peer("llama-node", "llama.cpp on the GGUF, node-llama-cpp", "node_llama_cpp", "node", "gguf"),
 )

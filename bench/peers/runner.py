@@ -14,7 +14,7 @@ from peers.roster import Peer
 
 HERE = Path(__file__).resolve().parent
 EXPORTER = HERE.parent.parent / "exporter"
-_LIMIT_S = 300
+_LIMIT_S = {"about": 60, "speed": 300, "closeness": 1800}
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Interpreters:
     node: Path
 
     def command(self, peer: Peer, task: str) -> list[str]:
-        if peer.environment == "node":
+        if peer.environment == "node" and task != "closeness":
             return ["node", str(HERE / "node_llama_cpp.mjs"), task, str(self.node)]
-        python = self.product if peer.environment == "product" else self.bench
+        python = self.bench if peer.environment == "bench" else self.product
         return [str(python), "-m", "peers.worker", task, peer.module]
 
 
@@ -41,9 +41,11 @@ def run(peer: Peer, task: str, job: Job, interpreters: Interpreters) -> Mapping[
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (EXPORTER, HERE.parent)))}
         options: dict[str, Any] = {"env": environment, "capture_output": True, "text": True, "errors": "replace"}
         try:
-            done = subprocess.run(command, timeout=_LIMIT_S, **options)
+            done = subprocess.run(command, timeout=_LIMIT_S[task], **options)
         except subprocess.TimeoutExpired as error:
-            raise RuntimeError(f"{peer.label}: {task} took longer than {_LIMIT_S} s: is the machine busy?") from error
+            raise RuntimeError(
+                f"{peer.label}: {task} took longer than {_LIMIT_S[task]} s: is the machine busy?"
+            ) from error
         if done.returncode != 0 or not result.is_file():
             raise RuntimeError(f"{peer.label}: {task} ended with code {done.returncode}: {done.stderr[-2000:]}")
         answer: Mapping[str, Any] = json.loads(result.read_text(encoding="utf-8"))
