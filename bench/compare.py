@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,7 @@ from satchel.validate.texts import evaluation_texts
 ROOT = Path(__file__).resolve().parent.parent
 THREADS = (1, 2)
 WEIGHTS_CACHE = "weights-cache"
-PROMPT_TOKENS, ANSWER_TOKENS, PROMPTS = 256, 64, 3
+PROMPT_TOKENS, ANSWER_TOKENS, PROMPTS = 256, 48, 2
 
 
 def main() -> None:
@@ -87,7 +86,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="smollm2-135m-instruct", help="what the bundles were built from: a GGUF")
     parser.add_argument("--build", type=Path, default=Path("build"), help="folder of the build")
     parser.add_argument("--environment", type=Path, default=ROOT / ".venv-bench", help="the bench environment")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     return parser.parse_args()
 
 
@@ -182,7 +181,7 @@ def _closeness(
         if missing:
             _write_reference(reference, texts, checkpoint)
         for peer in missing:
-            kept[keys[peer.key]] = run(peer, "closeness", replace(jobs[peer.key], threads=max(THREADS)), interpreters)
+            kept[keys[peer.key]] = run(peer, "closeness", jobs[peer.key], interpreters)
             kept_file.write_text(json.dumps(kept, indent=1), encoding="utf-8")
             _say(f"{peer.key}: {kept[keys[peer.key]]}")
     finally:
@@ -216,6 +215,7 @@ def _machine() -> dict[str, Any]:
         "features": [name for name in FEATURES if name in flags],
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
+        "real_time": os.sched_getscheduler(0) in (os.SCHED_FIFO, os.SCHED_RR),
     }
 
 

@@ -9,6 +9,11 @@ from peers.spread import Spread
 
 Results = Mapping[str, Any]
 
+_REAL_TIME = (
+    ". Other work ran on the machine; the measured processes had real-time priority over it (`chrt -r 1`), and so met "
+    "it in caches and memory only"
+)
+
 _LLAMA = ("llama-native", "llama-node")
 
 
@@ -172,6 +177,8 @@ def _reservations(results: Results) -> str:
             "whatever is filled, and XNNPACK repacks all keys and values for every token; the others read what is "
             "filled. With a shorter context they decode faster.",
             "- llama.cpp keeps keys and values in 16 bits, ours in 32.",
+            "- llama.cpp's threads wait for one another by spinning. With as many threads as cores it slows down "
+            "manifold as soon as anything else runs: look at the load below before reading its figures for all cores.",
             "- This is an x86 server: where a processor has AMX, llama.cpp uses it for prompts, and ExecuTorch's "
             "package has no kernels for it. Phones have none; which of these is ahead on one is not shown here.",
         )
@@ -187,7 +194,8 @@ def _machine(results: Results) -> str:
         f"{', '.join(machine['features'])}",
         f"- {machine['system']}, Python {machine['python']}",
         f"- {results['date']}; the rounds took {results['seconds'] / 60:.0f} minutes. Load average over 1, 5 and 15 "
-        f"minutes before: {before}; after: {after}",
+        f"minutes before: {before}; after: {after}"
+        f"{_REAL_TIME if machine['real_time'] else ''}",
     ]
     lines += [f"- {about}" for about in dict.fromkeys(results["about"].values())]
     return "\n".join(lines)

@@ -66,3 +66,4 @@ def _set_threads(threads: int) -> None:
 
     library: Any = portable_lib
     library._unsafe_reset_threadpool(threads)
+    torch.set_num_threads(threads)  # the attention runs in PyTorch's threads: more or fewer slow it down manifold

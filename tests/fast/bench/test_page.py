@@ -58,6 +58,7 @@ def results() -> dict[str, Any]:
             "features": ["avx2"],
             "system": "Linux 6",
             "python": "3.11.7",
+            "real_time": False,
         },
         "date": "2026-01-02",
         "seconds": 120.0,
