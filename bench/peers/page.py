@@ -147,9 +147,10 @@ def _method(results: Results) -> str:
     return "\n".join(
         (
             f"- **Prompts**: the first {tokens['prompt']} tokens of the {tokens['prompts']} longest evaluation texts, "
-            f"then their next {tokens['answer']} one by one, the same ids for all. A process does all "
-            f"{tokens['prompts']} and its best counts, since noise only slows. Every program reads a prompt in pieces "
-            "of the length it was made for: 64 for Satchel's programs, 128 for LiteRT-LM's export, 512 for llama.cpp.",
+            f"then their next {tokens['answer']} one by one, the same ids for all. Each "
+            "process does them all and its best pass counts, since noise only slows. Every program reads a prompt in "
+            "pieces of the length it was made for: 64 for Satchel's programs, 128 for LiteRT-LM's export, 512 for "
+            "llama.cpp.",
             f"- **Rounds**: {results['rounds']}. In each, every program runs once per number of threads, in turn, so "
             "that a slow minute hits all alike. The tables give the median of the rounds and (least..greatest).",
             "- **Load**: from opening the file to the first token's logits, the file in the page cache, libraries "
@@ -175,7 +176,10 @@ def _reservations(results: Results) -> str:
             "choice and a crossing into JavaScript per token; its fidelity comes from the probabilities that it gives.",
             f"- Programs for LiteRT compute attention over all {results['context_length']} positions of the context "
             "whatever is filled, and XNNPACK repacks all keys and values for every token; the others read what is "
-            "filled. With a shorter context they decode faster.",
+            "filled.",
+            "- llama.cpp is compiled here by the Makefile with two of GCC's passes off, without which GCC 12's AMX "
+            "code crashes, and both builds run with their own defaults: where they choose flash attention, it may not "
+            "be the fastest for one token.",
             "- llama.cpp keeps keys and values in 16 bits, ours in 32.",
             "- llama.cpp's threads wait for one another by spinning. With as many threads as cores it slows down "
             "manifold as soon as anything else runs: look at the load below before reading its figures for all cores.",
