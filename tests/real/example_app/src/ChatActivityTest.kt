@@ -1,5 +1,6 @@
 package dev.satchel.example
 
+import android.app.ActivityManager
 import android.graphics.Bitmap
 import android.graphics.Canvas
 import android.os.Looper
@@ -11,6 +12,7 @@ import android.widget.EditText
 import android.widget.ImageButton
 import android.widget.TextView
 import org.junit.After
+import org.junit.Before
 import org.junit.Test
 import org.junit.runner.RunWith
 import org.robolectric.Robolectric
@@ -38,11 +40,11 @@ class ChatActivityTest {
     private lateinit var screen: ActivityController<ChatActivity>
     private val activity get() = screen.get()
 
-    private val processor = System.getProperty("os.arch")
+    @Before
+    fun haveMemory() = haveMemory(4_000_000_000)
 
     @After
     fun leave() {
-        System.setProperty("os.arch", processor)
         (RuntimeEnvironment.getApplication() as ExampleApp).chat.state.value.model?.close()
     }
 
@@ -118,16 +120,21 @@ class ChatActivityTest {
 
     @Test
     fun `says what keeps the model from running`() {
-        System.setProperty("os.arch", "riscv64")
+        haveMemory(1_000_000)
         screen = Robolectric.buildActivity(ChatActivity::class.java).setup()
         waitUntil { text(R.id.notice) != "Loading the model…" }
-        assertContains(text(R.id.notice), "The runtime has no code for riscv64")
+        assertContains(text(R.id.notice), Regex("The model needs [0-9]+ MB of memory and 1 MB are free"))
         view<EditText>(R.id.prompt).append("What is the capital of France?")
         assertFalse(send.isEnabled)
         picture("problem")
     }
 
-    // --- what a person does ---
+    // --- the phone, and what a person does with it ---
+
+    private fun haveMemory(bytes: Long) {
+        val manager = RuntimeEnvironment.getApplication().getSystemService(ActivityManager::class.java)
+        shadowOf(manager).setMemoryInfo(ActivityManager.MemoryInfo().apply { availMem = bytes })
+    }
 
     private fun open() {
         screen = Robolectric.buildActivity(ChatActivity::class.java).setup()

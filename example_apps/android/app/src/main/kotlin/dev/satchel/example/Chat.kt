@@ -1,12 +1,14 @@
 package dev.satchel.example
 
 import android.content.Context
+import dev.satchel.Availability
 import dev.satchel.ChatSession
 import dev.satchel.ContextPolicy
 import dev.satchel.GenerateOptions
 import dev.satchel.SatchelException
 import dev.satchel.SatchelModel
 import dev.satchel.TextChunk
+import dev.satchel.android.availability
 import dev.satchel.android.load
 import kotlinx.coroutines.Job
 import kotlinx.coroutines.MainScope
@@ -51,6 +53,11 @@ class Chat(
     }
 
     private suspend fun open(context: Context) {
+        val availability = SatchelModel.availability(context)
+        if (availability is Availability.Unavailable) {
+            states.update { it.copy(problem = availability.reason.message) }
+            return
+        }
         try {
             val model = SatchelModel.load(context)
             session = model.newSession()
