@@ -25,6 +25,13 @@ STRICT = (
     "{{ raise_exception('roles must alternate') }}{% endif %}"
     "{{ (m['role'] + ': ' + m['content'] + '\n') }}{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
 )
+FOLDED = (
+    "{{ bos_token }}{% set first = messages[0]['content'] + '\n\n' if messages[0]['role'] == 'system' else '' %}"
+    "{% for m in (messages[1:] if messages[0]['role'] == 'system' else messages) %}"
+    "{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif %}"
+    "{{ '<|im_start|>' + m['role'] + '\n' + (first if loop.first else '') + m['content'] | trim + '<|im_end|>' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
 
 CONVERSATIONS: tuple[tuple[Turn, ...], ...] = (
     (),
@@ -48,7 +55,13 @@ def prompt_programs() -> dict[str, PromptProgram]:
     tokenizer = TOKENIZERS["chat"]
     programs = {
         name: compile_prompt(template, tokenizer, bos_token="<s>", eos_token="</s>")
-        for name, template in (("chatml", CHATML), ("trimming", TRIMMING), ("strict", STRICT), ("raw", None))
+        for name, template in (
+            ("chatml", CHATML),
+            ("trimming", TRIMMING),
+            ("strict", STRICT),
+            ("folded", FOLDED),
+            ("raw", None),
+        )
     }
     bare = RoleForm((), (), trim=True)
     programs["bare"] = PromptProgram("chat", roles={"user": bare, "assistant": bare, "system": bare}, system="first")

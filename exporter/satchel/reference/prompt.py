@@ -49,7 +49,8 @@ class PromptProgram:
 
     kind "raw": no template; only raw prompts, every other field is empty. `prefix` opens every prompt,
     `default_system` follows it when the first turn is not of the system. `system`: "any" (a system turn may stand
-    anywhere) or "first" (only as the first turn). `order`: "any", or "alternating": user and assistant by turns after
+    anywhere), "first" (only as the first turn) or "folded" (first, and written inside the user turn behind it, between
+    that turn's `before` and its content). `order`: "any", or "alternating": user and assistant by turns after
     the system turn, from a user turn to a user turn if a generation prompt follows.
     """
 
@@ -58,7 +59,7 @@ class PromptProgram:
     prefix: Segments = ()
     default_system: Segments = ()
     generation_prompt: Segments = ()
-    system: Literal["any", "first"] = "any"
+    system: Literal["any", "first", "folded"] = "any"
     order: Literal["any", "alternating"] = "any"
     special_tokens: Mapping[int, str] = field(default_factory=dict)
     unsupported: tuple[str, ...] = ()
@@ -71,10 +72,15 @@ class PromptProgram:
         segments = [*self.prefix]
         if turns[0].role != "system":
             segments += self.default_system
+        folded: Segments = ()
         for turn in turns:
             form = self.roles[turn.role]
             content = turn.content.strip(TRIMMED) if form.trim else turn.content
-            segments += [*form.before, content, *form.after]
+            if turn.role == "system" and self.system == "folded":
+                folded = (*form.before, content, *form.after)
+            else:
+                segments += [*form.before, *folded, content, *form.after]
+                folded = ()
         if generation_prompt:
             segments += self.generation_prompt
         return _joined(segments)
@@ -88,8 +94,10 @@ class PromptProgram:
         for turn in turns:
             if turn.role not in self.roles:
                 return f"this model's chat template has no {turn.role!r} turns; it has {', '.join(self.roles)}"
-        if self.system == "first" and any(turn.role == "system" for turn in turns[1:]):
+        if self.system != "any" and any(turn.role == "system" for turn in turns[1:]):
             return "this model's chat template takes a system turn only as the first one"
+        if self.system == "folded" and turns[0].role == "system" and [turn.role for turn in turns[1:2]] != ["user"]:
+            return "this model's chat template takes a system turn only with a user turn behind it"
         if self.order == "alternating":
             spoken = [turn.role for turn in turns if turn.role != "system"]
             expected = ["user" if index % 2 == 0 else "assistant" for index in range(len(spoken))]

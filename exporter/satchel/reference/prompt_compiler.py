@@ -57,8 +57,10 @@ def compile_prompt(
         loosest = _infer(template, tokenizer)
     except TemplateError as error:
         raise PromptTemplateError(f"the chat template refuses plain turns: {error}") from error
-    candidates: list[tuple[Literal["any", "first"], Literal["any", "alternating"]]]
+    candidates: list[tuple[Literal["any", "first", "folded"], Literal["any", "alternating"]]]
     candidates = [("any", "any"), ("first", "any"), ("first", "alternating")]
+    if loosest.system == "folded":
+        candidates = [("folded", "any"), ("folded", "alternating")]
     for system, order in candidates:
         program = replace(loosest, system=system, order=order)
         difference = _difference(program, template, tokenizer)
@@ -84,8 +86,11 @@ def _infer(template: ChatTemplate, tokenizer: Tokenizer) -> PromptProgram:
 
     texts = {"user": (user_before, user_after), "assistant": (assistant_before, assistant_after)}
     prefix, default_system = head, ""
-    if not _refuses(template, ["system", "user"]):
-        first = _around(template, ["system", "user"])
+    first = [] if _refuses(template, ["system", "user"]) else _around(template, ["system", "user"])
+    folded = bool(first) and first[0].startswith(user[0]) and not first[1].endswith(user_before)
+    if folded:
+        texts = {"system": (first[0][len(user[0]) :], first[1]), **texts}
+    elif first:
         system_after = _without_suffix(first[1], user_before, "a system turn is not written as a turn of its own")
         prefix = _prefix(template, first[0], head, assistant_after)
         default_system = head[len(prefix) :]
@@ -118,6 +123,7 @@ def _infer(template: ChatTemplate, tokenizer: Tokenizer) -> PromptProgram:
         prefix=cut(prefix),
         default_system=cut(default_system),
         generation_prompt=cut(generation_prompt),
+        system="folded" if folded else "any",
         special_tokens=used,
         unsupported=template.constructs(),
     )

@@ -59,6 +59,16 @@ TOOLS = """
 {%- endfor %}
 {%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% if enable_thinking %}<think>{% endif %}{% endif %}"""
 
+FOLDED = """
+{{- bos_token }}
+{%- set first = messages[0]['content'] + '\n\n' if messages[0]['role'] == 'system' else '' %}
+{%- for m in (messages[1:] if messages[0]['role'] == 'system' else messages) %}
+    {%- if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif %}
+    {{- '<|im_start|>' + ('model' if m['role'] == 'assistant' else m['role']) + '\n' }}
+    {{- (first if loop.first else '') + m['content'] | trim + '<|im_end|>\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<|im_start|>model\n' }}{% endif %}"""
+
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
@@ -76,7 +86,7 @@ def compiled(template: str | None, tokenizer: Tokenizer) -> PromptProgram:
     return compile_prompt(template, tokenizer, bos_token="<s>", eos_token="</s>")
 
 
-@pytest.mark.parametrize("template", [CHATML, DEFAULT_SYSTEM, TRIMMING, STRICT, SYSTEM_FIRST, TOOLS])
+@pytest.mark.parametrize("template", [CHATML, DEFAULT_SYSTEM, TRIMMING, STRICT, SYSTEM_FIRST, FOLDED, TOOLS])
 def test_program_equals_the_template(template: str, tokenizer: Tokenizer) -> None:
     """Again from the outside: every probe that the program takes renders alike, also after a trip through JSON."""
     program = PromptProgram.from_json(compiled(template, tokenizer).to_json())
@@ -132,6 +142,19 @@ def test_system_turn_only_at_the_start(tokenizer: Tokenizer) -> None:
     assert (program.system, program.order) == ("first", "any")
     with pytest.raises(UsageError, match="only as the first"):
         program.render([Turn("user", "x"), Turn("system", "y")])
+
+
+def test_a_system_turn_inside_the_first_user_turn(tokenizer: Tokenizer) -> None:
+    """Gemma's way."""
+    program = PromptProgram.from_json(compiled(FOLDED, tokenizer).to_json())
+    assert (program.system, program.order, program.prefix) == ("folded", "alternating", (BOS,))
+    turns = [Turn("system", " Be brief. "), Turn("user", " Hi "), Turn("assistant", "Yo"), Turn("user", "x")]
+    text = "user\n Be brief. \n\nHi"
+    assert program.render(turns)[:4] == (BOS, START, text, END)
+    assert program.render(turns[:2]) == (BOS, START, text, END, "\n", START, "model\n")
+    for wrong in (turns[:1], [turns[0], turns[2]], [*turns[1:3], turns[0]]):
+        with pytest.raises(UsageError, match="takes a system turn only"):
+            program.render(wrong, generation_prompt=False)
 
 
 def test_constructs_beyond_plain_turns_are_listed(tokenizer: Tokenizer) -> None:
@@ -192,11 +215,9 @@ REFUSALS = {
         CHATML.replace("'<|im_start|>' + m", "('<s>' if loop.first else '<|im_start|>') + m"),
         "by their place",
     ),
-    "system inside user": (
-        "{% set s = messages[0].content + '\n' if messages[0].role == 'system' else '' %}"
-        "{% for m in messages if m.role != 'system' %}<|im_start|>{{ m.role }}\n{{ s if loop.first }}{{ m.content }}"
-        "<|im_end|>\n{% endfor %}",
-        "system turn is not written as a turn of its own",
+    "system inside user, trimmed with it": (
+        FOLDED.replace("(first if", "((first if").replace("'') + m['content'] | trim", "'') + m['content']) | trim"),
+        "takes some blanks off the content of system turns",
     ),
     "generation prompt rewrites": (
         "{% if add_generation_prompt %}<s>{% endif %}" + CHATML,

@@ -28,14 +28,11 @@ internal class JsonFields private constructor(
     fun boolean(name: String): Boolean = read(name, "true or false") { number(it)?.booleanOrNull }
 
     /** True if the field is [second], false if it is [first]; it must be one of the two. */
-    fun choice(name: String, first: String, second: String): Boolean =
-        read(name, "'$first' or '$second'") { element ->
-            when (toText(element)) {
-                first -> false
-                second -> true
-                else -> null
-            }
-        }
+    fun choice(name: String, first: String, second: String): Boolean = oneOf(name, first, second) == second
+
+    /** The text of the field [name], which is one of [choices]. */
+    fun oneOf(name: String, vararg choices: String): String =
+        read(name, choices.joinToString(" or ") { "'$it'" }) { element -> toText(element)?.takeIf(choices::contains) }
 
     fun obj(name: String): JsonFields = JsonFields(file, "$path$name.", read(name, "an object") { it as? JsonObject })
 

@@ -36,6 +36,7 @@ internal class PromptProgram private constructor(
     private val defaultSystem: List<Segment>,
     private val generationPrompt: List<Segment>,
     private val systemFirst: Boolean,
+    private val systemFolded: Boolean,
     private val alternating: Boolean,
     private val specialTokens: Map<Int, String>,
 ) {
@@ -70,11 +71,16 @@ internal class PromptProgram private constructor(
         objection(turns, answer)?.let { throw IllegalArgumentException(it) }
         val segments = ArrayList(prefix)
         if (turns[0].role != Turn.SYSTEM) segments += defaultSystem
+        val folded = ArrayList<Segment>() // a system turn that is written inside the user turn behind it
         for (turn in turns) {
             val form = roles.getValue(turn.role)
-            segments += form.before
-            segments += Segment.Text(if (form.trim) turn.content.trim(::isTrimmed) else turn.content)
-            segments += form.after
+            val content = Segment.Text(if (form.trim) turn.content.trim(::isTrimmed) else turn.content)
+            if (systemFolded && turn.role == Turn.SYSTEM) {
+                folded += form.before + content + form.after
+            } else {
+                segments += form.before + folded + content + form.after
+                folded.clear()
+            }
         }
         if (answer) segments += generationPrompt
         return joined(segments)
@@ -89,6 +95,9 @@ internal class PromptProgram private constructor(
         }
         if (systemFirst && turns.drop(1).any { it.role == Turn.SYSTEM }) {
             return "This model's chat template takes a system turn only as the first one"
+        }
+        if (systemFolded && turns[0].role == Turn.SYSTEM && turns.getOrNull(1)?.role != Turn.USER) {
+            return "This model's chat template takes a system turn only with a user turn behind it"
         }
         if (alternating) {
             val spoken = turns.map { it.role }.filter { it != Turn.SYSTEM }
@@ -130,8 +139,9 @@ internal class PromptProgram private constructor(
                 throw SatchelException.BundleCorrupt(FILE, "schema version $SCHEMA_VERSION", "$version")
             }
             val isChat = root.choice("kind", "raw", "chat")
-            if (!isChat) return PromptProgram(false, emptyMap(), NONE, NONE, NONE, false, false, emptyMap())
+            if (!isChat) return PromptProgram(false, emptyMap(), NONE, NONE, NONE, false, false, false, emptyMap())
             val roles = root.obj("roles")
+            val system = root.oneOf("system", "any", "first", "folded")
             return PromptProgram(
                 isChat = true,
                 roles = ROLES.filter(roles::has).associateWith { role ->
@@ -141,7 +151,8 @@ internal class PromptProgram private constructor(
                 prefix = root.segments("prefix"),
                 defaultSystem = root.segments("default_system"),
                 generationPrompt = root.segments("generation_prompt"),
-                systemFirst = root.choice("system", "any", "first"),
+                systemFirst = system != "any",
+                systemFolded = system == "folded",
                 alternating = root.choice("order", "any", "alternating"),
                 specialTokens = root.obj("special_tokens").strings().mapKeys { (id, _) ->
                     id.toIntOrNull() ?: throw SatchelException.BundleCorrupt(FILE, "special_tokens by id", id)
