@@ -10,49 +10,33 @@ from numpy.typing import NDArray
 from satchel.bundle import Bundle
 from satchel.cache import Cache
 from satchel.errors import ToolFailedError
-from satchel.quantize.plan import TensorPlan
 from satchel.runtimes.jvm import JvmEngine, open_jvm_engine
 from satchel.runtimes.litert import LiteRtEngine
 from satchel.tools import Tools
-from tiny_specs import FAMILIES, TINY, spec
+from tiny_specs import TINY
 
-CONTEXT, CHUNK = 96, 16
-CONFIG = {**TINY, **FAMILIES["gemma3"]}
+CONTEXT, CHUNK, VOCABULARY = 96, 16, TINY["vocab_size"]
 MakeBundle = Callable[..., Bundle]
 
 
 @pytest.fixture(scope="module")
-def small_bundle(tmp_path_factory: pytest.TempPathFactory, make_bundle: MakeBundle) -> Bundle:
-    """Int4 weights with offsets, tables in int8, sliding windows: every kernel that a real program has."""
-    from satchel.lower.decoder import parameter_shapes
-    from satchel.lower.litert import lower
-    from satchel.lower.placeholder import TiedPlaceholders
-
-    tiny = spec(CONFIG, TensorPlan("int4", 32, True), CONTEXT, CHUNK)
-    program = lower(tiny, TiedPlaceholders(tiny.plan, parameter_shapes(CONFIG), {}))
-    sizes = {"vocab_size": CONFIG["vocab_size"], "context_length": CONTEXT, "prefill_chunk": CHUNK}
-    folder = tmp_path_factory.mktemp("litert") / "b"
-    return make_bundle(folder, backend="litert", program=bytes(program), **sizes)
-
-
-@pytest.fixture(scope="module")
-def engine(small_bundle: Bundle, sdk_cache: Cache) -> Iterator[JvmEngine]:
-    with open_jvm_engine(small_bundle.path, sdk_cache, Tools()) as engine:
+def engine(litert_bundle: Bundle, sdk_cache: Cache) -> Iterator[JvmEngine]:
+    with open_jvm_engine(litert_bundle.path, sdk_cache, Tools()) as engine:
         yield engine
 
 
 def ids(count: int, seed: int) -> NDArray[np.int64]:
-    return np.random.default_rng(seed).integers(0, CONFIG["vocab_size"], count)
+    return np.random.default_rng(seed).integers(0, VOCABULARY, count)
 
 
 def test_it_says_what_the_program_says(engine: JvmEngine) -> None:
-    assert (engine.vocab_size, engine.context_length, engine.prefill_chunk) == (CONFIG["vocab_size"], CONTEXT, CHUNK)
+    assert (engine.vocab_size, engine.context_length, engine.prefill_chunk) == (VOCABULARY, CONTEXT, CHUNK)
 
 
 def test_logits_are_pythons_for_chunks_single_tokens_a_rewind_and_at_the_end_of_the_context(
-    engine: JvmEngine, small_bundle: Bundle
+    engine: JvmEngine, litert_bundle: Bundle
 ) -> None:
-    python = LiteRtEngine(small_bundle.file("program"), threads=1)
+    python = LiteRtEngine(litert_bundle.file("program"), threads=1)
     tokens, position = ids(CONTEXT, seed=1), 0
     for size in (CHUNK, 7, 1, 1, CHUNK, 3, CHUNK, CHUNK, CHUNK, 4):
         chunk = tokens[position : position + size]
@@ -67,7 +51,7 @@ def test_logits_are_pythons_for_chunks_single_tokens_a_rewind_and_at_the_end_of_
 
 @pytest.mark.parametrize(
     ("tokens", "position"),
-    [([CONFIG["vocab_size"]], 0), ([-1], 0), ([1] * (CHUNK + 1), 0), ([1, 1], CONTEXT - 1), ([1], -1)],
+    [([VOCABULARY], 0), ([-1], 0), ([1] * (CHUNK + 1), 0), ([1, 1], CONTEXT - 1), ([1], -1)],
     ids=["id past the vocabulary", "negative id", "chunk too long", "past the context", "negative position"],
 )
 def test_what_is_out_of_range_is_refused(engine: JvmEngine, tokens: list[int], position: int) -> None:
