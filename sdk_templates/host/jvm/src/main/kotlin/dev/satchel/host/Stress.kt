@@ -98,7 +98,7 @@ internal class Stress(
         private const val CHECK_EVERY = 50
 
         /** Memory is compared with that after this part of all rounds: the first ones fill caches and heaps. */
-        private const val WARM_PART = 4
+        private const val WARM_PART = 2
 
         /** `Stress BUNDLE [--cancels N] [--loads N] [--seed S]` */
         @JvmStatic
