@@ -268,7 +268,9 @@ class Tokenizer:
         return text.add(self.token_bytes(token), TokenFlag(self._flags[token]))
 
     def token_bytes(self, token: int) -> bytes:
-        """The bytes of one id as they stand in the file."""
+        """The bytes of one id as they stand in the file; empty for an id that only the model's padded table has."""
+        if not 0 <= token < self.vocab_size:
+            return b""
         return self._bytes[self._offsets[token] : self._offsets[token + 1]]
 
     def is_special(self, token: int) -> bool:

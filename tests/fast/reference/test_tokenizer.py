@@ -324,6 +324,12 @@ def test_decode_equals_hugging_face(definition: Definition) -> None:
             assert ours.decode(ids, skip) == theirs.decode(ids, skip_special_tokens=skip), (ids, skip)
 
 
+def test_an_id_that_only_a_padded_table_has_is_no_bytes(definition: Definition) -> None:
+    tokenizer = Tokenizer.from_bytes(compile_tokenizer(json.dumps(definition)))
+    assert tokenizer.token_bytes(tokenizer.vocab_size - 1) != b""
+    assert tokenizer.token_bytes(tokenizer.vocab_size + 7) == b""
+
+
 def test_a_special_token_in_user_text_is_text(definition: Definition) -> None:
     tokenizer = Tokenizer.from_bytes(compile_tokenizer(json.dumps(definition)))
     end = next(token.id for token in tokenizer.added_tokens if token.content == "<|end|>")

@@ -86,7 +86,8 @@ class ChatActivityTest {
         ask("What is 2 + 2?")
         waitUntil { !answering }
         assertEquals(listOf("Write a long story about a dragon.", stopped, "What is 2 + 2?"), messages.take(3))
-        assertTrue(Regex(SPEED).matches(status), status)
+        // What the model makes of a story that ends somewhere, and at what length, is its own affair.
+        assertTrue(Regex("(Cut off · )?$SPEED").matches(status), status)
     }
 
     @Test
