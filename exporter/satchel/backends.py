@@ -57,7 +57,8 @@ class Backend:
     lowering_code: subpackages whose sources are part of a skeleton's key. minimum_runtime: oldest runtime on a device.
     cpu_features: ABI -> features that the runtime's operators are compiled for. android_library: True if the SDK has
     an engine for it, so that its bundle is packed as a library. compute_units: what an app must ask Core ML for.
-    variant: what tells it from the backend of the same name in BACKENDS, else empty. notes: what a manifest must say.
+    cache_number_bytes: of one number in the KV cache. variant: what tells it from the backend of the same name in
+    BACKENDS, else empty. notes: what a manifest must say.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Backend:
     android_library: bool
     companion: Companion | None = None
     compute_units: str | None = None
+    cache_number_bytes: int = 4
     variant: str = ""
     notes: tuple[str, ...] = ()
 
@@ -185,6 +187,7 @@ BACKENDS: Mapping[str, Backend] = {
         cpu_features={},
         # The Neural Engine is known to compute 4-bit blocks wrongly, without a word.
         compute_units="cpuAndGPU",
+        cache_number_bytes=2,  # the states are float16
         android_library=False,
     ),
 }

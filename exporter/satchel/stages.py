@@ -333,13 +333,13 @@ def read_slots(path: Path) -> tuple[QuantPlan, tuple[Slot, ...]]:
 _WORKING_MEMORY = 64 << 20  # activations, logits, the runtime itself
 
 
-def memory_bytes(spec: ProgramSpec, program_bytes: int) -> int:
-    """What a device should have free: the program (runtimes pack its weights anew), the float32 KV cache, and the rest.
+def memory_bytes(spec: ProgramSpec, program_bytes: int, cache_number_bytes: int) -> int:
+    """What a device should have free: the program (runtimes pack its weights anew), the KV cache, and the rest.
 
     A prediction, so that the same inputs give the same manifest; the report has what was measured.
     """
     layers = int(spec.config["num_hidden_layers"])
-    cache = 2 * layers * key_rows(spec.config) * spec.context_length * 4
+    cache = 2 * layers * key_rows(spec.config) * spec.context_length * cache_number_bytes
     return program_bytes + cache + _WORKING_MEMORY
 
 
@@ -367,7 +367,7 @@ def manifest_of(
             runtime=backend.minimum_runtime,
             cpu_features=backend.cpu_features,
             compute_units=backend.compute_units,
-            memory_bytes=memory_bytes(spec, program_bytes),
+            memory_bytes=memory_bytes(spec, program_bytes, backend.cache_number_bytes),
         ),
         verdict=verdict,
         tools={"satchel": __version__, **pinned(backend.name)},
