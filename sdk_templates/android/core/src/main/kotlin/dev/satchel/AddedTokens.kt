@@ -18,13 +18,14 @@ internal class AddedTokens(
 
     init {
         val count = records.capacity() / FIELDS
-        var boundary = 0 // those that are not normalized come first
-        while (boundary < count && flags(boundary) and NORMALIZED == 0) boundary++
+        val boundary = firstNormalized(count)
         first = if (normalized) boundary else 0
         end = if (normalized) count else boundary
-        for (token in first until end) {
+        var token = first
+        while (token < end && at(token, 0) < ASCII) {
             val opening = at(token, 0)
-            if (opening < ASCII) opensAscii[opening] = true
+            opensAscii[opening] = true
+            token = firstNotBelow(token, end, 0, opening + 1)
         }
         opensOthers = first < end && at(end - 1, 0) >= ASCII
     }
@@ -94,6 +95,17 @@ internal class AddedTokens(
             length++
         }
         return longest
+    }
+
+    /** Those that are not normalized come first. */
+    private fun firstNormalized(count: Int): Int {
+        var below = 0
+        var above = count
+        while (below < above) {
+            val middle = (below + above) ushr 1
+            if (flags(middle) and NORMALIZED == 0) below = middle + 1 else above = middle
+        }
+        return below
     }
 
     /** The first of the tokens from [low] to [high] whose character at [index] is [character] or more. */

@@ -6,10 +6,10 @@ internal class TextSteps(
     section: Int,
     private val classes: CharClasses,
     private val automata: List<Automaton>,
+    private val texts: List<IntArray>,
+    private val canonical: Canonical?,
 ) {
     private val operations = sections.ints(section).toArray()
-    private val texts = sections.texts().map(::codePoints)
-    private val canonical = if (sections.has(TokenizerSections.CANONICAL)) Canonical(sections) else null
 
     init {
         for (step in operations.indices step 3) {
@@ -168,12 +168,11 @@ internal class Automaton private constructor(
             val section = sections.bytes(TokenizerSections.AUTOMATA)
             val count = section.getInt(0)
             val columns = section.getInt(4)
-            val entries = section.asCharBuffer()
-            val tables = 2 * (count + 2)
+            val tables = 4 * (count + 2)
             return List(count) { index ->
-                val start = section.getInt(4 * (index + 2))
-                val end = if (index + 1 < count) section.getInt(4 * (index + 3)) else entries.capacity() - tables
-                Automaton(columns, CharArray(end - start) { entries[tables + start + it] }, classes)
+                val start = tables + 2 * section.getInt(4 * (index + 2))
+                val end = if (index + 1 < count) tables + 2 * section.getInt(4 * (index + 3)) else section.limit()
+                Automaton(columns, part(section, start, end).asCharBuffer().toArray(), classes)
             }
         }
     }

@@ -48,9 +48,11 @@ internal class Tokenizer(
         val classes = CharClasses(sections)
         val automata = Automaton.read(sections, classes)
         firstPass = AddedTokens(sections, classes, normalized = false)
-        normalizer = TextSteps(sections, TokenizerSections.NORMALIZER, classes, automata)
+        val texts = sections.texts().map(::codePoints)
+        val canonical = if (sections.has(TokenizerSections.CANONICAL)) Canonical(sections) else null
+        normalizer = TextSteps(sections, TokenizerSections.NORMALIZER, classes, automata, texts, canonical)
         secondPass = AddedTokens(sections, classes, normalized = true)
-        preTokenizer = TextSteps(sections, TokenizerSections.PRE_TOKENIZER, classes, automata)
+        preTokenizer = TextSteps(sections, TokenizerSections.PRE_TOKENIZER, classes, automata, texts, canonical)
         decoder = TextDecoder(sections, vocabulary)
     }
 

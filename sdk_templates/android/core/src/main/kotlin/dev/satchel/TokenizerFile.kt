@@ -3,6 +3,7 @@ package dev.satchel
 import java.nio.Buffer
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
+import java.nio.CharBuffer
 import java.nio.IntBuffer
 
 /** The directory of a `tokenizer.bin`: little endian sections, each at a multiple of 8. */
@@ -38,9 +39,7 @@ internal class TokenizerSections(
 
     fun bytes(kind: Int): ByteBuffer {
         val place = places.getValue(kind)
-        val view = data.duplicate()
-        narrow(view, place.first, place.last + 1)
-        return view.slice().order(ByteOrder.LITTLE_ENDIAN)
+        return part(data, place.first, place.last + 1)
     }
 
     fun ints(kind: Int): IntBuffer = bytes(kind).asIntBuffer()
@@ -53,7 +52,7 @@ internal class TokenizerSections(
         return List(count) { index ->
             val start = section.getInt(4 + 4 * index)
             val end = section.getInt(8 + 4 * index)
-            ByteArray(end - start) { section[blob + start + it] }.decodeToString()
+            part(section, blob + start, blob + end).toArray().decodeToString()
         }
     }
 
@@ -90,19 +89,18 @@ internal class TokenizerSections(
 internal class CharClasses(
     sections: TokenizerSections,
 ) {
-    private val pageOf = IntArray(PAGES)
+    private val pageOf: CharArray
     private val pages: ByteArray
     private val bits = sections.bytes(TokenizerSections.CLASSES).toArray()
 
     init {
         val section = sections.bytes(TokenizerSections.CLASS_PAGES)
-        for (page in 0 until PAGES) pageOf[page] = section.getChar(2 * page).code shl 8
-        narrow(section, 2 * PAGES, section.limit())
-        pages = section.toArray()
+        pageOf = part(section, 0, 2 * PAGES).asCharBuffer().toArray()
+        pages = part(section, 2 * PAGES, section.limit()).toArray()
     }
 
     operator fun get(codePoint: Int): Int =
-        pages[pageOf[codePoint ushr 8] or (codePoint and 0xFF)].toInt() and 0xFF
+        pages[(pageOf[codePoint ushr 8].code shl 8) or (codePoint and 0xFF)].toInt() and 0xFF
 
     fun isBlank(codePoint: Int): Boolean = bits[this[codePoint]].toInt() and BLANK != 0
 
@@ -121,12 +119,22 @@ internal fun part(table: IntBuffer, start: Int, end: Int): IntBuffer {
     return view.slice()
 }
 
+internal fun part(bytes: ByteBuffer, start: Int, end: Int): ByteBuffer {
+    val view = bytes.duplicate()
+    narrow(view, start, end)
+    return view.slice().order(ByteOrder.LITTLE_ENDIAN)
+}
+
 /** Takes a plain [Buffer]: the overrides in its subclasses are newer than the Android versions this must run on. */
 private fun narrow(view: Buffer, start: Int, end: Int) {
     view.limit(end)
     view.position(start)
 }
 
-private fun ByteBuffer.toArray(): ByteArray = ByteArray(remaining()).also { get(it) }
+// In bulk: at the first opening of a process, what goes element by element is interpreted.
 
-internal fun IntBuffer.toArray(): IntArray = IntArray(capacity()) { this[it] }
+internal fun ByteBuffer.toArray(): ByteArray = ByteArray(capacity()).also { duplicate().get(it) }
+
+internal fun CharBuffer.toArray(): CharArray = CharArray(capacity()).also { duplicate().get(it) }
+
+internal fun IntBuffer.toArray(): IntArray = IntArray(capacity()).also { duplicate().get(it) }
