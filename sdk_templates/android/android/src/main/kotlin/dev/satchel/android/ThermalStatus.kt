@@ -37,6 +37,7 @@ public enum class ThermalStatus {
     SHUTDOWN,
     ;
 
+    /** Where the system's own figure is read. */
     public companion object {
         /** The status at this moment; null before Android 10, which tells none. */
         @JvmStatic
