@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from satchel.tools import Tools
 MakeBundle = Callable[..., Bundle]
 
 CONSUMER = Path(__file__).parent / "consumer"
+GUIDE = templates_root() / "android/android/src/test/kotlin/dev/satchel/android/GuideSnippets.kt"
+OLDEST_KOTLIN, OUR_KOTLIN = "2.2.0", "2.4.0"
 
 
 @dataclass(frozen=True)
@@ -34,19 +37,20 @@ class Built:
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory, make_bundle: MakeBundle) -> Bundle:
-    """A bundle of a few bytes: packaging does not look into the program."""
-    return make_bundle(tmp_path_factory.mktemp("bundle") / "b")
+def bundles(tmp_path_factory: pytest.TempPathFactory, make_bundle: MakeBundle) -> list[Bundle]:
+    """A bundle per backend, of a few bytes: packaging does not look into the program."""
+    folder = tmp_path_factory.mktemp("bundles")
+    return [make_bundle(folder / backend, backend=backend) for backend in ("executorch", "litert")]
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory, bundle: Bundle, sdk_cache: Cache) -> Built:
-    """The libraries of `bundle`, from the SDK that the whole tier shares."""
-    return package(bundle, tmp_path_factory.mktemp("built") / "android", sdk_cache, Tools())
+def built(tmp_path_factory: pytest.TempPathFactory, bundles: list[Bundle], sdk_cache: Cache) -> Built:
+    """The libraries of `bundles`, from the SDK that the whole tier shares."""
+    return package(bundles, tmp_path_factory.mktemp("built") / "android", sdk_cache, Tools())
 
 
-def package(bundle: Bundle, out: Path, cache: Cache, tools: Tools, templates: Path | None = None) -> Built:
-    libraries = package_android([bundle], out, Coordinates(), cache, tools, Console.quiet(), templates)
+def package(bundles: list[Bundle], out: Path, cache: Cache, tools: Tools, templates: Path | None = None) -> Built:
+    libraries = package_android(bundles, out, Coordinates(), cache, tools, Console.quiet(), templates)
     return Built(out, cache, libraries)
 
 
@@ -55,72 +59,90 @@ def tree(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def test_another_build_in_another_place_is_the_same_bytes(built: Built, bundle: Bundle, tmp_path: Path) -> None:
+def test_another_build_in_another_place_is_the_same_bytes(built: Built, bundles: list[Bundle], tmp_path: Path) -> None:
     templates, checkout = templates_root(), tmp_path / "another" / "checkout"
     for relative in template_files(templates):
         (checkout / relative).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(templates / relative, checkout / relative)
-    again = package(bundle, tmp_path / "android", Cache(tmp_path / "cache"), Tools(), checkout)
+    again = package(bundles, tmp_path / "android", Cache(tmp_path / "cache"), Tools(), checkout)
     assert tree(built.out) == tree(again.out)
 
 
-def test_a_second_run_needs_neither_maven_nor_java(built: Built, bundle: Bundle, tmp_path: Path) -> None:
-    again = package(bundle, tmp_path / "android", built.cache, Tools({"PATH": ""}))
+def test_a_second_run_needs_neither_maven_nor_java(built: Built, bundles: list[Bundle], tmp_path: Path) -> None:
+    again = package(bundles, tmp_path / "android", built.cache, Tools({"PATH": ""}))
     assert [library.sha256 for library in again.libraries] == [library.sha256 for library in built.libraries]
 
 
-def test_an_app_compiles_against_the_one_model_dependency(built: Built, tmp_path: Path) -> None:
-    repository = tmp_path / "maven"
-    shutil.copytree(built.out / "maven", repository)
-    publish_stand_in(built.cache, repository, tmp_path)
-    app = Path(shutil.copytree(CONSUMER, tmp_path / "app"))
+@pytest.fixture(scope="module")
+def repository(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What an app resolves from: our libraries, and the host stand-in under the names of the devices' runtimes, which
+    are not on this machine."""
+    work = tmp_path_factory.mktemp("repository")
+    repository = Path(shutil.copytree(built.out / "maven", work / "maven"))
+    sdk = compile_sdk(built.cache, Tools())
+    (classes,) = (sdk.folder / "host" / "lib").glob("satchel-host-standin-*.jar")
+    for engine in sdk.index.engines.values():
+        (library,) = (library for library in sdk.index.libraries if library.artifact == engine)
+        (runtime,) = (name for name in library.dependencies if name.endswith("@aar"))
+        group, artifact, version = runtime.removesuffix("@aar").split(":")
+        aar = work / f"{artifact}.aar"
+        write_aar(aar, manifest=android_manifest(group), classes_jar=classes, rules=b"")
+        coordinate = Coordinate(group, artifact, version, "aar")
+        publish(repository, Publication(coordinate, "Stand-in of the device's runtime.", None, [], aar))
+    return repository
+
+
+@pytest.fixture(scope="module")
+def local_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The user's local Maven repository, seen through links, without what these tests resolve from their own: neither
+    may an older build of ours be taken from there, nor a stand-in be left there under the real name."""
     tools = Tools()
-    model = built.libraries[-1].coordinate
-    tools.run(
-        [
-            str(tools.maven),
-            "-q",
-            "-B",
-            "-f",
-            str(app / "pom.xml"),
-            f"-Dmaven.repo.local={local_repository_without_ours(tools, tmp_path)}",
-            f"-Dsatchel.repository={repository.as_uri()}",
-            f"-Dmodel.group={model.group}",
-            f"-Dmodel.artifact={model.artifact}",
-            f"-Dmodel.version={model.version}",
-            "-Dkotlin.compiler.daemon=false",
-            "compile",
-        ],
-        env=tools.java_env(),
-    )
-    assert (app / "target" / "classes" / "dev" / "example" / "app" / "MainActivity.class").is_file()
-
-
-def local_repository_without_ours(tools: Tools, work: Path) -> Path:
-    """The user's local Maven repository, seen through links, without what this test resolves from its own repository:
-    neither may an older build of ours be taken from there, nor the stand-in be left there under the real name."""
     ask = ["help:evaluate", "-Dexpression=settings.localRepository", "-DforceStdout"]
     answer = tools.run([str(tools.maven), "-q", "-B", *ask], env=tools.java_env())
-    users = Path(answer.strip().splitlines()[-1])
-    ours = {"dev": "satchel", "org": "pytorch"}
-    view = work / "m2"
-    for folder in users.iterdir():
-        own = ours.get(folder.name)
-        for linked in [folder] if own is None else [child for child in folder.iterdir() if child.name != own]:
-            link = view / linked.relative_to(users)
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(linked)
+    view = tmp_path_factory.mktemp("m2")
+    link_all_but(Path(answer.strip().splitlines()[-1]), view, ("dev/satchel", "org/pytorch", "com/google/ai/edge"))
     return view
 
 
-def publish_stand_in(cache: Cache, repository: Path, work: Path) -> None:
-    """Put the host stand-in where an app finds the device's runtime: the real one is not on this machine."""
-    host = compile_sdk(cache, Tools()).folder / "host" / "lib"
-    (classes,) = host.glob("satchel-host-standin-*.jar")
-    aar = work / "executorch-android.aar"
-    write_aar(aar, manifest=android_manifest("org.pytorch.executorch"), classes_jar=classes, rules=b"")
-    coordinate = Coordinate("org.pytorch", "executorch-android", "1.5.0", "aar")
-    publish(repository, Publication(coordinate, "Stand-in of the device's runtime.", None, [], aar))
+def link_all_but(source: Path, target: Path, hidden: tuple[str, ...]) -> None:
+    """Links to the children of `source`; a folder on the way to a `hidden` one is a real folder with such links."""
+    for child in source.iterdir():
+        below = tuple(path.removeprefix(f"{child.name}/") for path in hidden if path.startswith(f"{child.name}/"))
+        if below:
+            (target / child.name).mkdir()
+            link_all_but(child, target / child.name, below)
+        elif child.name not in hidden:
+            (target / child.name).symlink_to(child)
+
+
+@pytest.mark.parametrize(
+    ("backend", "kotlin"), [("executorch", OLDEST_KOTLIN), ("litert", OLDEST_KOTLIN), ("executorch", OUR_KOTLIN)]
+)
+def test_an_app_compiles_against_the_one_model_dependency(
+    built: Built, repository: Path, local_repository: Path, tmp_path: Path, backend: str, kotlin: str
+) -> None:
+    (model,) = (library.coordinate for library in built.libraries if library.backend == backend)
+    app, tools = Path(shutil.copytree(CONSUMER, tmp_path / "app")), Tools()
+    shutil.copy(GUIDE, app / "src" / "main" / "kotlin")
+    maven = [
+        *(str(tools.maven), "-q", "-B", "-f", str(app / "pom.xml"), "-Dkotlin.compiler.daemon=false"),
+        f"-Dmaven.repo.local={local_repository}",
+        f"-Dsatchel.repository={repository.as_uri()}",
+        f"-Dmodel.artifact={model.artifact}",
+        f"-Dmodel.version={model.version}",
+        f"-Dkotlin.version={kotlin}",
+    ]
+    tools.run([*maven, "generate-sources"], env=tools.java_env())
+    aars = sorted((app / "target" / "aars").glob("*.aar"))
+    ours = [aar.name for aar in aars if "satchel" in aar.name]
+    assert ours == [f"satchel-android-{model.version}.aar", f"satchel-{backend}-{model.version}.aar"]
+    class_path = [(app / "target" / "jars.txt").read_text(encoding="utf-8")]
+    for aar in aars:
+        with zipfile.ZipFile(aar) as archive:
+            class_path.append(archive.extract("classes.jar", app / "target" / aar.stem))
+    tools.run([*maven, "kotlin:compile@app", f"-Dclass.path={':'.join(class_path)}"], env=tools.java_env())
+    compiled = {file.name for file in (app / "target" / "classes").rglob("*.class")}
+    assert {"MainActivity.class", "GuideSnippetsKt.class"} <= compiled
 
 
 def test_the_sdk_is_small_and_says_its_version(built: Built) -> None:
