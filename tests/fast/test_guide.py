@@ -10,19 +10,19 @@ ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "guide-android.md").read_text(encoding="utf-8")
 TEMPLATES = ROOT / "sdk_templates" / "android"
 SOURCES = {
-    "kotlin": TEMPLATES / "android" / "src" / "test" / "kotlin" / "dev" / "satchel" / "android" / "GuideSnippets.kt",
+    "kotlin": TEMPLATES / "android" / "src" / "test" / "kotlin" / "dev" / "example" / "app" / "GuideSnippets.kt",
     "java": TEMPLATES / "core" / "src" / "test" / "java" / "dev" / "satchel" / "GuideSnippets.java",
 }
 SNIPPETS = [
     (language, text)
     for language, text in re.findall(r"```(kotlin|java)\n(.*?)```", GUIDE, re.DOTALL)
-    if not text.startswith("// settings.gradle.kts")
+    if not text.startswith("// settings.gradle.kts\n")
 ]
 
 
 def test_there_are_snippets_in_both_languages() -> None:
     assert {language for language, _ in SNIPPETS} == {"kotlin", "java"}
-    assert len(SNIPPETS) >= 5
+    assert len(SNIPPETS) == 7
 
 
 @pytest.mark.parametrize(("language", "text"), SNIPPETS)

@@ -23,7 +23,7 @@ from satchel.tools import Tools
 MakeBundle = Callable[..., Bundle]
 
 CONSUMER = Path(__file__).parent / "consumer"
-GUIDE = templates_root() / "android/android/src/test/kotlin/dev/satchel/android/GuideSnippets.kt"
+GUIDE = templates_root() / "android/android/src/test/kotlin/dev/example/app/GuideSnippets.kt"
 OLDEST_KOTLIN, OUR_KOTLIN = "2.2.0", "2.4.0"
 
 

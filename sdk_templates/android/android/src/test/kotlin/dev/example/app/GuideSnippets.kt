@@ -1,5 +1,5 @@
 // What docs/guide-android.md shows: a test compares the two, and this file is compiled.
-package dev.satchel.android
+package dev.example.app
 
 import android.content.Context
 import dev.satchel.Availability
@@ -9,13 +9,33 @@ import dev.satchel.FinishReason
 import dev.satchel.GenerateOptions
 import dev.satchel.SatchelException
 import dev.satchel.SatchelModel
-import java.io.File
+import dev.satchel.android.availability
+import dev.satchel.android.load
+import kotlinx.coroutines.CoroutineStart
+import kotlinx.coroutines.Job
+import kotlinx.coroutines.MainScope
+import kotlinx.coroutines.async
+import kotlinx.coroutines.launch
 import kotlin.time.Duration.Companion.seconds
 
 suspend fun ask(context: Context, show: (String) -> Unit) {
     SatchelModel.load(context).use { model ->
         val session = model.newSession(instructions = "Be brief.")
         session.streamResponse("What is the capital of France?").collect { chunk -> show(chunk.text) }
+    }
+}
+
+class Assistant(context: Context) {
+    private val scope = MainScope()
+    private val model = scope.async(start = CoroutineStart.LAZY) { SatchelModel.load(context.applicationContext) }
+
+    /** For a click listener: returns at once; [show] gets each piece of the answer on the main thread. */
+    fun ask(prompt: String, show: (String) -> Unit): Job = scope.launch {
+        try {
+            model.await().newSession().streamResponse(prompt).collect { chunk -> show(chunk.text) }
+        } catch (e: SatchelException) {
+            show(e.message.orEmpty())
+        }
     }
 }
 
@@ -33,22 +53,19 @@ val careful = GenerateOptions(
 suspend fun conversation(model: SatchelModel, saved: String?, save: (String) -> Unit) {
     val session = if (saved == null) model.newSession() else model.newSession(ChatHistory.fromJson(saved))
     val answer = session.respond("And of Japan?") // session.stop() from a button ends it; what was said stays a turn
-    when (answer.finishReason) {
-        FinishReason.STOP -> save(session.history.toJson())
-        FinishReason.CANCELLED, FinishReason.TIMEOUT -> save(session.history.toJson())
-        else -> println("cut short: ${answer.finishReason}")
-    }
+    save(session.history.toJson())
+    if (answer.finishReason != FinishReason.STOP) println("cut short: ${answer.finishReason}")
     println("${answer.stats?.cachedTokens} of ${answer.stats?.promptTokens} prompt tokens were still known")
 }
 
-suspend fun openOrExplain(bundle: File, explain: (String) -> Unit): SatchelModel? {
-    val availability = SatchelModel.availability(bundle)
+suspend fun openOrExplain(context: Context, explain: (String) -> Unit): SatchelModel? {
+    val availability = SatchelModel.availability(context)
     if (availability is Availability.Unavailable) {
         explain(availability.reason.message) // such as NotEnoughMemory, with what is needed and what there is
         return null
     }
     return try {
-        SatchelModel.load(bundle)
+        SatchelModel.load(context)
     } catch (e: SatchelException) { // the model, its bundle or the device; misuse is an IllegalStateException
         explain(e.message.orEmpty())
         null
