@@ -16,6 +16,11 @@ internal class EngineMemory(
         return most
     }
 
+    /** Remembers nothing of what was fed at [position] or later. */
+    fun forget(position: Int) {
+        count = minOf(count, position)
+    }
+
     /**
      * Logits after [tokens] at [position]. What was remembered from there on is forgotten, all of it if this fails.
      *

@@ -1,6 +1,7 @@
 package dev.satchel
 
 import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.NonCancellable
 import kotlinx.coroutines.asCoroutineDispatcher
 import kotlinx.coroutines.ensureActive
 import kotlinx.coroutines.sync.Mutex
@@ -75,6 +76,16 @@ internal class EngineThread(
             ensureActive()
             requireOpen()
         }
+    }
+
+    /** Runs [task] on the engine's thread as the next thing, without waiting for it; not after [close]. */
+    fun next(task: () -> Unit) {
+        executor.execute { if (closing == null) task() }
+    }
+
+    /** Runs [body] on the engine's thread behind all that it was given, also for a cancelled caller; not after [close]. */
+    suspend fun settle(body: () -> Unit) {
+        withContext(NonCancellable + dispatcher) { if (closing == null) body() }
     }
 
     /** Lets the running forward end, then closes the engine; later steps fail. Idempotent. */

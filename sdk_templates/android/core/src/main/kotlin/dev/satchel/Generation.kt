@@ -44,6 +44,14 @@ internal class Generation(
     private var prefilledNanos = NEVER
     private var firstTokenNanos = NEVER
     private var decodeNanos = 0L
+    private var drawNanos = 0L // of the newest draw
+
+    // The token behind the newest, drawn while the caller looked at a chunk: not part of the answer until it is asked for.
+    private var aheadToken = NONE
+    private var aheadFailure: Throwable? = null
+
+    @Volatile
+    private var isAbandoned = false
 
     /**
      * The next chunk: the first one that has text, or the last one. Not to be called after the last one.
@@ -54,6 +62,30 @@ internal class Generation(
         if (!isStarted) start(proceed)
         while (reason == null && text.isEmpty()) advance(proceed)
         return if (reason == null) TextChunk(takeText(), unsent.take(), null, null) else last()
+    }
+
+    /**
+     * Draws the token behind the newest while the caller looks at its chunk, so that the engine need not wait for the
+     * caller. What this fails with, the next [next] throws.
+     */
+    fun lookAhead() {
+        if (reason != null || isAbandoned || ending() != null || interruption() != null) return
+        try {
+            aheadToken = draw()
+        } catch (e: Throwable) {
+            aheadFailure = e
+        }
+    }
+
+    /** Says, from any thread, that no chunk will be asked for any more: what is not yet drawn ahead need not be. */
+    fun abandon() {
+        isAbandoned = true
+    }
+
+    /** Forgets what was drawn ahead and not asked for. */
+    fun dropAhead() {
+        if (aheadToken != NONE) memory.forget(position)
+        aheadToken = NONE
     }
 
     /** Feeds the prompt chunk by chunk and draws the first token. */
@@ -75,20 +107,33 @@ internal class Generation(
         accept(token)
     }
 
-    /** Feeds the newest token and draws the one behind it, unless the answer has to end here. */
+    /** Goes on to the next token, unless the answer has to end here. */
     private fun advance(proceed: () -> Unit) {
-        reason = when {
-            generated == maxNewTokens -> FinishReason.LENGTH
-            position == memory.engine.contextLength -> FinishReason.CONTEXT_FULL
-            else -> interruption()
-        }
-        if (reason != null) return
+        aheadFailure?.let { throw it }
+        val isDrawn = aheadToken != NONE
+        // Whether the time had run out was asked before that token was drawn.
+        reason = if (isDrawn && !isStopped()) null else ending() ?: interruption()
+        if (reason != null) return dropAhead()
         proceed()
-        val start = clock.nanos()
-        val token = sampler.sample(memory.forward(single, position))
-        decodeNanos += clock.nanos() - start
+        val token = if (isDrawn) aheadToken else draw()
+        aheadToken = NONE
+        decodeNanos += drawNanos
         position++
         accept(token)
+    }
+
+    /** Feeds the newest token and draws the one behind it. */
+    private fun draw(): Int {
+        val start = clock.nanos()
+        val token = sampler.sample(memory.forward(single, position))
+        drawNanos = clock.nanos() - start
+        return token
+    }
+
+    private fun ending(): FinishReason? = when {
+        generated == maxNewTokens -> FinishReason.LENGTH
+        position == memory.engine.contextLength -> FinishReason.CONTEXT_FULL
+        else -> null
     }
 
     private fun accept(token: Int) {
@@ -130,6 +175,7 @@ internal class Generation(
 
     companion object {
         private const val NEVER = Long.MIN_VALUE
+        private const val NONE = -1
 
         /** The only chunk of a generation whose turn did not come in time. */
         fun neverStarted(promptTokens: Int): TextChunk = TextChunk(

@@ -218,12 +218,17 @@ public class SatchelModel internal constructor(
             listener.notify { started(prompt.size, generation.cachedTokens) }
             try {
                 do {
-                    val chunk = engine.step { _, proceed -> generation.next(proceed) }
+                    // The engine goes on while the collector has the chunk, by one token.
+                    val chunk = engine.step { _, proceed ->
+                        generation.next(proceed).also { engine.next(generation::lookAhead) }
+                    }
                     val reason = chunk.finishReason
                     if (reason != null) listener.notify { chunk.stats?.let { finished(reason, it) } }
                     emit(chunk)
                 } while (reason == null)
             } catch (e: Throwable) {
+                generation.abandon()
+                engine.settle(generation::dropAhead)
                 listener.notify { failed(e) }
                 throw e
             }

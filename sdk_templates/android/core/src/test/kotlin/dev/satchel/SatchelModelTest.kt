@@ -1,6 +1,7 @@
 package dev.satchel
 
 import kotlinx.coroutines.flow.first
+import kotlinx.coroutines.flow.onEach
 import kotlinx.coroutines.flow.toList
 import kotlinx.coroutines.runBlocking
 import kotlinx.coroutines.test.runTest
@@ -12,10 +13,17 @@ import kotlin.test.assertEquals
 import kotlin.test.assertFailsWith
 import kotlin.test.assertNull
 import kotlin.test.assertTrue
+import kotlin.time.Duration.Companion.seconds
+import kotlin.time.TimeSource
 
 class SatchelModelTest {
     @TempDir
     lateinit var folder: File
+
+    private fun FakeEngine.awaitSteps(count: Int) {
+        val patience = TimeSource.Monotonic.markNow() + 10.seconds
+        while (steps.get() < count && patience.hasNotPassedNow()) Thread.sleep(1)
+    }
 
     private suspend fun load(engine: FakeEngine) = SatchelModel.load(TestBundle.write(folder), 0, engine.asFactory())
 
@@ -85,6 +93,51 @@ class SatchelModelTest {
             assertEquals(0, engine.steps.get())
             assertEquals(answer.toList().map { it.text }, answer.toList().map { it.text })
             assertTrue(engine.steps.get() > 0)
+        }
+    }
+
+    @Test
+    fun `the engine goes on by one step while a collector has a chunk`() = runTest {
+        val engine = FakeEngine.endless()
+        var chunks = 0
+        load(engine).use { model ->
+            model.generate("hi", GenerateOptions(maxNewTokens = 20)).collect { chunk ->
+                if (chunk.finishReason != null) return@collect
+                val expected = minOf(++chunks + 1, 20) // the step of the prompt gives the first token
+                engine.awaitSteps(expected)
+                Thread.sleep(5)
+                assertEquals(expected, engine.steps.get())
+            }
+        }
+        assertEquals(20, chunks)
+    }
+
+    @Test
+    fun `what was computed ahead of a collector who stops is not part of the answer, nor of what is remembered`() =
+        runTest {
+            val engine = FakeEngine.endless()
+            load(engine).use { model ->
+                val session = model.newSession()
+                val answer = session.streamResponse("a").onEach {
+                    engine.awaitSteps(2)
+                    session.stop()
+                }.toList()
+                assertEquals(2, engine.steps.get())
+                assertEquals(listOf("x", ""), answer.map { it.text })
+                assertEquals(FinishReason.CANCELLED, answer.last().finishReason)
+                // User, a, end, assistant; not the x, which was fed ahead.
+                assertEquals(4, session.respond("b", GenerateOptions(maxNewTokens = 1)).stats!!.cachedTokens)
+            }
+        }
+
+    @Test
+    fun `a failure ahead of the collector comes behind the chunk that it has`() = runTest {
+        val engine = FakeEngine { fed -> if (fed.size > 3) error("broken") else 'x'.code }
+        load(engine).use { model ->
+            val seen = StringBuilder()
+            val error = assertFailsWith<IllegalStateException> { model.generate("hi").collect { seen.append(it.text) } }
+            assertEquals("broken", error.message)
+            assertEquals("xx", seen.toString())
         }
     }
 

@@ -76,7 +76,11 @@ class SessionConformanceTest {
         val stopAfter = request["stop_after"]?.jsonPrimitive?.int
         val leaveAfter = request["leave_after"]?.jsonPrimitive?.int ?: Int.MAX_VALUE
         val chunks = stream.onEach { if (++seen == stopAfter) session.stop() }.take(leaveAfter).toList()
-        assertEquals(request.getValue("calls").jsonArray.map { it.toInts() }, scripted.calls)
+        val calls = request.getValue("calls").jsonArray.map { it.toInts() }
+        // A step may have begun while the reader had the chunk after which they stopped or left.
+        val isEndedByReader = stopAfter != null || "leave_after" in request
+        val mayBeAhead = if (isEndedByReader) calls + listOf(listOf(1, calls.last().sum())) else calls
+        assertContains(listOf(calls, mayBeAhead), scripted.calls)
         assertEquals(
             request.objects("chunks").map { it.text("text") to it.ints("ids") },
             chunks.map { it.text to it.ids },

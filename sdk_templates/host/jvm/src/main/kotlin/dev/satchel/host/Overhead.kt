@@ -11,7 +11,10 @@ import kotlinx.serialization.json.putJsonArray
 import java.io.File
 import kotlin.time.TimeSource
 
-/** Measures what the library adds to the engine's `forward`: the same ids, bare and through [SatchelModel.generate]. */
+/**
+ * Measures what the library adds to the engine's `forward`: the same ids at the same places, bare and through
+ * [SatchelModel.generate].
+ */
 internal object Overhead {
     /** `Overhead BUNDLE [--tokens N] [--rounds N] [--threads N]`: seconds of each round, bare and whole by turns. */
     @JvmStatic
@@ -27,19 +30,17 @@ internal object Overhead {
         runBlocking {
             SatchelModel.load(bundle, threads).use { model ->
                 TokenEngine.open(bundle, threads).use { engine ->
-                    val ids = model.respond(PROMPT, options).ids
-                    tokens = minOf(tokens, ids.size - 1) // a model may end its turn earlier
+                    val answer = model.respond(PROMPT, options)
+                    tokens = minOf(tokens, answer.ids.size - 1) // a model may end its turn earlier
+                    val ids = answer.ids.take(tokens).toIntArray()
+                    val prompt = checkNotNull(answer.stats).promptTokens
+                    repeat(prompt) { engine.forward(intArrayOf(ids[0]), it) }
                     repeat(line.int("rounds") ?: 8) {
-                        bare += feed(engine, ids, tokens)
-                        val start = TimeSource.Monotonic.markNow()
-                        var first = start
-                        var seen = 0
+                        bare += feed(engine, ids, prompt)
+                        var first = TimeSource.Monotonic.markNow()
+                        var chunks = 0
                         model.generate(PROMPT, options).collect {
-                            if (seen++ ==
-                                0
-                            ) {
-                                first = TimeSource.Monotonic.markNow()
-                            }
+                            if (chunks++ == 0) first = TimeSource.Monotonic.markNow()
                         }
                         whole += first.elapsedNow().inWholeNanoseconds * 1e-9
                     }
@@ -55,16 +56,15 @@ internal object Overhead {
         )
     }
 
-    private fun feed(engine: TokenEngine, ids: List<Int>, tokens: Int): Double {
+    private fun feed(engine: TokenEngine, ids: IntArray, position: Int): Double {
         val single = IntArray(1)
         val start = TimeSource.Monotonic.markNow()
-        for (position in 0 until tokens) {
-            single[0] = ids[position % ids.size]
-            engine.forward(single, FIRST_POSITION + position)
+        for (index in ids.indices) {
+            single[0] = ids[index]
+            engine.forward(single, position + index)
         }
         return start.elapsedNow().inWholeNanoseconds * 1e-9
     }
 
     private const val PROMPT = "Once upon a time"
-    private const val FIRST_POSITION = 4
 }
