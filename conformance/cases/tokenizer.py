@@ -74,6 +74,7 @@ def chat_tokenizer_json() -> str:
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(text, special=True) for text in SPECIALS])
     tokenizer.add_tokens([AddedToken("<pad>", special=False, normalized=False)])
+    tokenizer.add_special_tokens([AddedToken("<|turn|>", special=True, lstrip=True, rstrip=True)])
     return str(tokenizer.to_str())
 
 

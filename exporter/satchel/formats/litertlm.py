@@ -17,7 +17,7 @@ from flatbuffers import Builder
 
 from satchel.bundle import SpecialIds
 from satchel.hashing import file_sha256
-from satchel.reference.prompt import PromptProgram, Segments
+from satchel.reference.prompt import PromptProgram, RoleForm, Segments
 
 FILE = "model.litertlm"
 
@@ -186,21 +186,55 @@ def chat_template(program: PromptProgram) -> str | None:
 
 def _template(program: PromptProgram) -> Iterator[str]:
     yield _literal(program, program.prefix)
+    if program.is_folded:
+        yield "{% set inside = namespace(system='') %}"
     if program.default_system:
         yield "{% if messages[0]['role'] != 'system' %}"
         yield _literal(program, program.default_system)
         yield "{% endif %}"
     yield "{% for message in messages %}"
     for role, form in program.roles.items():
-        yield f"{{% if message['role'] == '{role}' %}}"
-        yield _literal(program, form.before)
-        yield f"{{{{ {_CONTENT} | trim }}}}" if form.trim else f"{{{{ {_CONTENT} }}}}"
-        yield _literal(program, form.after)
+        empty = f" and {_CONTENT}" if form.omit_empty else ""
+        yield f"{{% if message['role'] == '{role}'{empty} %}}"
+        if role == "system" and program.is_folded:
+            before, after = (_quoted(program, segments) for segments in (form.before, form.after))
+            yield f"{{% set inside.system = {before} ~ {_content(form, form.trim)} ~ {after} %}}"
+        else:
+            yield _literal(program, form.before)
+            yield from _inside(program, role, form)
+            yield _literal(program, form.after)
         yield "{% endif %}"
     yield "{% endfor %}"
     yield "{% if add_generation_prompt %}"
     yield _literal(program, program.generation_prompt)
+    if program.end:
+        yield "{% else %}"
+        yield _literal(program, program.end)
     yield "{% endif %}"
+
+
+def _inside(program: PromptProgram, role: str, form: RoleForm) -> Iterator[str]:
+    """The content, and before it the system turn that is written inside this one."""
+    if role == "user" and program.is_folded:
+        yield "{% if inside.system" + (" and loop.last" if program.system == "folded_last" else "") + " %}"
+        if form.trim and program.folded_trim == "all":
+            yield f"{{{{ (inside.system ~ {_content(form, trim=False)}) | trim }}}}"
+        else:
+            yield f"{{{{ inside.system ~ {_content(form, form.trim)} }}}}"
+        yield "{% set inside.system = '' %}{% else %}"
+        yield f"{{{{ {_content(form, form.trim)} }}}}{{% endif %}}"
+    else:
+        yield f"{{{{ {_content(form, form.trim)} }}}}"
+
+
+def _content(form: RoleForm, trim: bool) -> str:
+    """An expression for what is written of a message's content."""
+    content = _CONTENT
+    if form.kept_after is not None:
+        text, taken = (json.dumps(part) for part in (form.kept_after.text, form.kept_after.trim))
+        kept = f"{content}.split({text})[-1]" + (f".lstrip({taken})" if form.kept_after.trim else "")
+        content = f"({kept} if {text} in {content} else {content})"
+    return f"{content} | trim" if trim else content
 
 
 _CONTENT = (
@@ -210,5 +244,9 @@ _CONTENT = (
 
 def _literal(program: PromptProgram, segments: Segments) -> str:
     """An expression that prints these segments, special tokens as their text."""
+    return f"{{{{ {_quoted(program, segments)} }}}}" if segments else ""
+
+
+def _quoted(program: PromptProgram, segments: Segments) -> str:
     text = "".join(part if isinstance(part, str) else program.special_tokens[part] for part in segments)
-    return f"{{{{ {json.dumps(text, ensure_ascii=False)} }}}}" if text else ""
+    return json.dumps(text, ensure_ascii=False)

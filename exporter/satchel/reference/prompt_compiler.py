@@ -4,18 +4,29 @@ The template is rendered with marked contents; what stands around the marks give
 against the template on many conversations, as text and as ids. What differs is refused, never approximated.
 """
 
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import cycle, islice, product
-from typing import Literal
+from itertools import cycle, islice, permutations, product
+from os.path import commonprefix
 
 from jinja2.exceptions import TemplateError
 
 from satchel.errors import PromptTemplateError
 from satchel.reference.chat_template import ChatTemplate
-from satchel.reference.prompt import TRIMMED, PromptProgram, RoleForm, Segments, Turn
+from satchel.reference.prompt import (
+    TRIMMED,
+    KeptAfter,
+    Last,
+    Order,
+    PromptProgram,
+    Refused,
+    RoleForm,
+    Segments,
+    System,
+    Turn,
+)
 from satchel.reference.tokenizer import AddedToken, Tokenizer
-from satchel.reference.tokenizer_format import AddedFlag
 
 _MARKS = {"system": "Qsystemq", "user": "Quserq", "assistant": "Qassistantq", "again": "Qagainq"}
 
@@ -37,9 +48,15 @@ _CONTENTS = (
 # u, a, s: turns of user, assistant, system. A chat session makes those of the first line; anybody can make the others.
 _SHAPES = ("u", "su", "ua", "sua", "uau", "suau", "uauau", "suauau")
 _ODD_SHAPES = ("s", "a", "uu", "suu", "au", "uaa", "us", "uas", "uasu", "ssu", "sa")
-_BY_PLACE = "turns are written differently by their place (the first, between others, the last)"
+_MOST_PAIRS = 400
 
 _ROLE_OF_LETTER = {"s": "system", "u": "user", "a": "assistant"}
+
+_LOOSEST_FIRST: tuple[tuple[System, Order], ...] = (("any", "any"), ("first", "any"), ("first", "alternating"))
+_WHAT_TO_DO = (
+    "Simplify the template (chat_template in the model's tokenizer_config.json), "
+    "or take it out there to build for raw prompts only"
+)
 
 
 def compile_prompt(
@@ -47,26 +64,39 @@ def compile_prompt(
 ) -> PromptProgram:
     """The prompt program of a chat template; without a template one that takes raw prompts only.
 
+    A template that writes the date is taken as it renders where nobody tells it, if it then writes one of its own.
     Raises PromptTemplateError, naming the construct or the conversation, if plain turns can't be represented exactly.
     """
     if chat_template is None:
         return PromptProgram("raw")
-    template = ChatTemplate(chat_template, {"bos_token": bos_token, "eos_token": eos_token})
-    _refuse_dates(template)
+    template = _with_its_own_date(ChatTemplate(chat_template, {"bos_token": bos_token, "eos_token": eos_token}))
     try:
         loosest = _infer(template, tokenizer)
     except TemplateError as error:
         raise PromptTemplateError(f"the chat template refuses plain turns: {error}") from error
-    candidates: list[tuple[Literal["any", "first", "folded"], Literal["any", "alternating"]]]
-    candidates = [("any", "any"), ("first", "any"), ("first", "alternating")]
-    if loosest.system == "folded":
-        candidates = [("folded", "any"), ("folded", "alternating")]
-    for system, order in candidates:
-        program = replace(loosest, system=system, order=order)
+    for program in _from_loose_to_strict(loosest, template):
         difference = _difference(program, template, tokenizer)
         if difference is None:
             return program
-    raise PromptTemplateError(f"the chat template can't be represented as a prompt program: {difference}")
+    raise _unrepresentable(str(difference))
+
+
+def _from_loose_to_strict(program: PromptProgram, template: ChatTemplate) -> Iterator[PromptProgram]:
+    """The program for ever fewer conversations."""
+    domains = _LOOSEST_FIRST
+    if program.system in ("folded", "folded_last"):
+        domains = ((program.system, "any"), (program.system, "alternating"))
+    lasts: tuple[Last, ...] = ("user",) if program.system == "folded_last" else ("any", "user")
+    sought = template.sought()
+    user = program.roles["user"]
+    refused = tuple(Refused(start, end) for start, end in product(sought.start, sought.end))
+    for form in (user, replace(user, refused=refused)) if refused else (user,):
+        for last, (system, order) in product(lasts, domains):
+            yield replace(program, roles={**program.roles, "user": form}, system=system, order=order, last=last)
+
+
+def _unrepresentable(why: str) -> PromptTemplateError:
+    return PromptTemplateError(f"the chat template can't be represented as a prompt program: {why}. {_WHAT_TO_DO}")
 
 
 # --- inference --------------------------------------------------------------------------------------------------
@@ -74,32 +104,42 @@ def compile_prompt(
 
 def _infer(template: ChatTemplate, tokenizer: Tokenizer) -> PromptProgram:
     """The program that explains how the template renders marked contents, not yet proved on anything else."""
-    user = _around(template, ["user"])
-    answered = _around(template, ["user", "assistant"])
+    head, user_tail = _around(template, ["user"])
+    asking = template.render(_turns(["user"]), True)
+    if not asking.startswith(head + _MARKS["user"]):
+        raise _unrepresentable("the generation prompt changes the text before it")
+    asking = asking.removeprefix(head + _MARKS["user"])
     again = _around(template, ["user", "assistant", "again"])
 
-    user_after = user[-1]
-    assistant_before = _without_prefix(answered[1], user_after, _BY_PLACE)
-    assistant_after = answered[-1]
-    user_before = _without_prefix(again[2], assistant_after, _BY_PLACE)
-    head = _without_suffix(user[0], user_before, _BY_PLACE)
-
+    user_after = _common_start([user_tail, asking, again[1]], tokenizer)
+    end = user_tail.removeprefix(user_after)
+    assistant_before = again[1].removeprefix(user_after)
+    assistant_tail = _around(template, ["user", "assistant"])[-1]
+    assistant_after = assistant_tail.removesuffix(end)
+    if not assistant_tail.endswith(end) or not again[2].startswith(assistant_after):
+        raise _by_place("assistant", "ends with", assistant_tail, "last", again[2], "earlier")
+    user_before = again[2].removeprefix(assistant_after)
+    if not head.endswith(user_before):
+        raise _by_place("user", "begins with", head, "first", user_before, "later")
+    head = head.removesuffix(user_before)
     texts = {"user": (user_before, user_after), "assistant": (assistant_before, assistant_after)}
-    prefix, default_system = head, ""
-    first = [] if _refuses(template, ["system", "user"]) else _around(template, ["system", "user"])
-    folded = bool(first) and first[0].startswith(user[0]) and not first[1].endswith(user_before)
-    if folded:
-        texts = {"system": (first[0][len(user[0]) :], first[1]), **texts}
-    elif first:
-        system_after = _without_suffix(first[1], user_before, "a system turn is not written as a turn of its own")
-        prefix = _prefix(template, first[0], head, assistant_after)
-        default_system = head[len(prefix) :]
-        texts = {"system": (first[0][len(prefix) :], system_after), **texts}
 
-    plain = template.render(_turns(["user"]), False)
-    generation_prompt = _without_prefix(
-        template.render(_turns(["user"]), True), plain, "the generation prompt changes the text before it"
-    )
+    prefix, default_system = head, ""
+    system: System = "any"
+    constructs = set(template.constructs())
+    if _drops_system_turns(template):
+        constructs.add("role system")
+    elif not _refuses(template, ["system", "user"]):
+        first = _around(template, ["system", "user"])
+        if first[0].startswith(head + user_before) and not first[1].endswith(user_before):
+            system = "folded_last" if _folds_into_the_last_turn(template) else "folded"
+            texts = {"system": (first[0].removeprefix(head + user_before), first[1]), **texts}
+        else:
+            if not first[1].endswith(user_before):
+                raise _unrepresentable("a system turn is not written as a turn of its own")
+            prefix = _prefix(template, first[0], head, assistant_after)
+            default_system = head.removeprefix(prefix)
+            texts = {"system": (first[0].removeprefix(prefix), first[1].removesuffix(user_before)), **texts}
 
     used: dict[int, str] = {}
 
@@ -107,35 +147,45 @@ def _infer(template: ChatTemplate, tokenizer: Tokenizer) -> PromptProgram:
         segments: list[int | str] = []
         for part in tokenizer.cut_special(text):
             if isinstance(part, AddedToken):
-                _require_plain(part)
                 used[part.id] = part.content
                 segments.append(part.id)
             else:
                 segments.append(part)
         return tuple(segments)
 
+    trims_all = system == "folded" and _trims_all_that_is_folded(template)
+    roles = {}
+    for role, (before, after) in texts.items():
+        trim = _is_trimmed(template, role, at_the_start=role != "system" or not trims_all)
+        kept_after = _kept_after(template, role, trim)
+        omit_empty = role == "system" and _omits_empty_system_turns(template)
+        roles[role] = RoleForm(cut(before), cut(after), trim, kept_after, omit_empty)
     return PromptProgram(
         kind="chat",
-        roles={
-            role: RoleForm(cut(before), cut(after), _is_trimmed(template, role))
-            for role, (before, after) in texts.items()
-        },
+        roles=roles,
         prefix=cut(prefix),
         default_system=cut(default_system),
-        generation_prompt=cut(generation_prompt),
-        system="folded" if folded else "any",
+        generation_prompt=cut(asking.removeprefix(user_after)),
+        end=cut(end),
+        system=system,
+        folded_trim="all" if trims_all else "content",
         special_tokens=used,
-        unsupported=template.constructs(),
+        unsupported=tuple(sorted(constructs)),
     )
 
 
-def _turns(marks: Sequence[str], pad: Mapping[str, tuple[str, str]] | None = None) -> list[Turn]:
-    pad = pad or {}
-    turns = []
-    for mark in marks:
-        before, after = pad.get(mark, ("", ""))
-        turns.append(Turn("user" if mark == "again" else mark, before + _MARKS[mark] + after))
-    return turns
+# In these every role has its place, the last turn is a user's, and so every template knows how to write them.
+_AMONG_OTHERS = {
+    "system": ["system", "user"],
+    "user": ["user"],
+    "assistant": ["user", "assistant", "again"],
+}
+
+
+def _turns(marks: Sequence[str], contents: Mapping[str, str] | None = None) -> list[Turn]:
+    """Turns whose contents are their marks, or what is given instead."""
+    contents = {**_MARKS, **(contents or {})}
+    return [Turn("user" if mark == "again" else mark, contents[mark]) for mark in marks]
 
 
 def _around(template: ChatTemplate, marks: Sequence[str]) -> list[str]:
@@ -148,11 +198,25 @@ def _around(template: ChatTemplate, marks: Sequence[str]) -> list[str]:
     for mark in marks:
         if rest.count(_MARKS[mark]) != 1:
             raise PromptTemplateError(
-                f"the chat template changes, drops, moves or repeats the content of the {mark} turn in {list(marks)}"
+                f"the chat template changes, drops, moves or repeats the content of the {mark} turn in {list(marks)}. "
+                f"{_WHAT_TO_DO}"
             )
         piece, rest = rest.split(_MARKS[mark])
         pieces.append(piece)
     return [*pieces, rest]
+
+
+def _common_start(texts: Sequence[str], tokenizer: Tokenizer) -> str:
+    """What all begin with, whole special tokens and text."""
+    common = ""
+    for parts in zip(*(tokenizer.cut_special(text) for text in texts), strict=False):
+        written = [part.content if isinstance(part, AddedToken) else part for part in parts]
+        if any(part != parts[0] for part in parts):
+            if all(isinstance(part, str) for part in parts):
+                common += commonprefix(written)  # noqa: RUF071 (characters are what is meant)
+            break
+        common += written[0]
+    return common
 
 
 def _refuses(template: ChatTemplate, marks: Sequence[str]) -> bool:
@@ -161,6 +225,16 @@ def _refuses(template: ChatTemplate, marks: Sequence[str]) -> bool:
     except TemplateError:
         return True
     return False
+
+
+def _drops_system_turns(template: ChatTemplate) -> bool:
+    marks = ["system", "user"]
+    return not _refuses(template, marks) and _MARKS["system"] not in template.render(_turns(marks), False)
+
+
+def _folds_into_the_last_turn(template: ChatTemplate) -> bool:
+    rendered = template.render(_turns(["system", "user", "assistant", "again"]), False)
+    return rendered.find(_MARKS["system"]) > rendered.find(_MARKS["assistant"])
 
 
 def _prefix(template: ChatTemplate, system_head: str, default_head: str, assistant_after: str) -> str:
@@ -178,55 +252,94 @@ def _prefix(template: ChatTemplate, system_head: str, default_head: str, assista
     return ""
 
 
-def _is_trimmed(template: ChatTemplate, role: str) -> bool:
-    """Whether blanks around a turn's content are taken away, all of them or none."""
-    marks = {"system": ["system", "user"], "user": ["user"], "assistant": ["user", "assistant"]}[role]
+def _is_trimmed(template: ChatTemplate, role: str, at_the_start: bool) -> bool:
+    """Whether blanks around a turn's content are taken away, all of them or none.
+
+    at_the_start: blanks before the content are looked at too.
+    """
     padding = f" \n{TRIMMED}"
-    padded = template.render(_turns(marks, {role: (padding, padding)}), False)
-    plain = template.render(_turns(marks), False)
-    if padded == plain:
+    padded = (padding if at_the_start else "") + _MARKS[role] + padding
+    plain = template.render(_turns(_AMONG_OTHERS[role]), False)
+    rendered = template.render(_turns(_AMONG_OTHERS[role], {role: padded}), False)
+    if rendered == plain:
         return True
-    if padded == plain.replace(_MARKS[role], padding + _MARKS[role] + padding):
+    if rendered == plain.replace(_MARKS[role], padded):
         return False
-    raise PromptTemplateError(f"the chat template takes some blanks off the content of {role} turns and keeps others")
+    raise PromptTemplateError(
+        f"the chat template takes some blanks off the content of {role} turns and keeps others. {_WHAT_TO_DO}"
+    )
 
 
-def _require_plain(token: AddedToken) -> None:
-    if token.flags & (AddedFlag.LSTRIP | AddedFlag.RSTRIP):
-        raise PromptTemplateError(
-            f"the chat template uses the special token {token.content!r}, which takes blanks off its neighbours"
-        )
+def _trims_all_that_is_folded(template: ChatTemplate) -> bool:
+    """Whether a user turn with a system turn inside is trimmed as a whole: its own content keeps blanks before it."""
+    marks = ["system", "user"]
+    rendered = template.render(_turns(marks, {"user": f" {_MARKS['user']} "}), False)
+    return rendered == template.render(_turns(marks), False).replace(_MARKS["user"], f" {_MARKS['user']}")
 
 
-def _without_prefix(text: str, prefix: str, otherwise: str) -> str:
-    if not text.startswith(prefix):
-        raise PromptTemplateError(f"the chat template can't be represented as a prompt program: {otherwise}")
-    return text[len(prefix) :]
+def _kept_after(template: ChatTemplate, role: str, trim: bool) -> KeptAfter | None:
+    """The text that ends what a turn's content loses, such as a model's reasoning."""
+    plain = template.render(_turns(_AMONG_OTHERS[role]), False)
+    blanks = f"\n\n {TRIMMED}"
+    for text, taken in product(template.sought().inside, ("", "\n", TRIMMED)):
+        content = f"dropped{text}{blanks}{_MARKS[role]}"
+        kept = _MARKS[role] if trim else blanks.lstrip(taken) + _MARKS[role]
+        if template.render(_turns(_AMONG_OTHERS[role], {role: content}), False) == plain.replace(_MARKS[role], kept):
+            return KeptAfter(text, taken)
+    return None
 
 
-def _without_suffix(text: str, suffix: str, otherwise: str) -> str:
-    if not text.endswith(suffix):
-        raise PromptTemplateError(f"the chat template can't be represented as a prompt program: {otherwise}")
-    return text.removesuffix(suffix)
+def _omits_empty_system_turns(template: ChatTemplate) -> bool:
+    """Whether a system turn without text is as if it were not there, and not written without text."""
+    marks = ["system", "user"]
+    without_text = template.render(_turns(marks), False).replace(_MARKS["system"], "")
+    rendered = template.render(_turns(marks, {"system": ""}), False)
+    return rendered != without_text and rendered == template.render(_turns(["user"]), False)
+
+
+def _by_place(role: str, verb: str, one: str, place: str, other: str, other_place: str) -> PromptTemplateError:
+    return _unrepresentable(
+        f"{role} turns are written differently by their place: the {place} one {verb} {one!r}, {other_place} ones with "
+        f"{other!r}"
+    )
 
 
 # --- proof ------------------------------------------------------------------------------------------------------
 
 
-def probe_conversations() -> Iterator[list[Turn]]:
-    """Every shape of conversation with every content, alone and next to others."""
+def probe_conversations(sought: Sequence[str] = ()) -> Iterator[list[Turn]]:
+    """Every shape of conversation with every content, alone and next to others.
+
+    sought: texts that a template looks for in contents. Contents with them stand in every place, and together.
+    """
     for shape, start in product(_SHAPES + _ODD_SHAPES, range(len(_CONTENTS))):
         contents = islice(cycle(_CONTENTS), start, None)
         yield [Turn(_ROLE_OF_LETTER[letter], content) for letter, content in zip(shape, contents, strict=False)]
         yield [Turn(_ROLE_OF_LETTER[letter], _CONTENTS[start]) for letter in shape]
+    spanning = list(permutations(sought, 2))
+    apart = [f"{one}\nbetween\n{other}\n\nend" for one, other in spanning]
+    whole = [f"{one} between {other}" for one, other in spanning]
+    inside = [f"before{text}\n\n after{text} \n end" for text in sought]
+    for shape, content in product(_SHAPES[:6], (*sought, *inside, *apart, *whole)):
+        for place in range(len(shape)):
+            yield [
+                Turn(_ROLE_OF_LETTER[letter], content if index == place else "Hi") for index, letter in enumerate(shape)
+            ]
+    pairs = list(product((*inside, *apart), (*inside, *whole)))
+    for answer, content in random.Random(0).sample(pairs, min(len(pairs), _MOST_PAIRS)):
+        yield [Turn("user", "Hi"), Turn("assistant", answer), Turn("user", content)]
 
 
 def _difference(program: PromptProgram, template: ChatTemplate, tokenizer: Tokenizer) -> str | None:
     """The first conversation which the program takes and writes unlike the template, as a sentence; None if equal."""
-    for turns, generation_prompt in product(probe_conversations(), (False, True)):
+    sought = template.sought().all
+    for turns, generation_prompt in product(probe_conversations(sought), (False, True)):
         if program.objection(turns, generation_prompt):
             continue
         shown = f"for {[(turn.role, turn.content) for turn in turns]}"
+        looked_for = [text for text in sought if any(text in turn.content for turn in turns)]
+        if looked_for:
+            shown += f" (the template looks for {' and '.join(map(repr, looked_for))} in what is said)"
         try:
             expected = template.render(turns, generation_prompt)
         except TemplateError as error:
@@ -239,11 +352,21 @@ def _difference(program: PromptProgram, template: ChatTemplate, tokenizer: Token
     return None
 
 
-def _refuse_dates(template: ChatTemplate) -> None:
+def _with_its_own_date(template: ChatTemplate) -> ChatTemplate:
+    """The template itself if it writes no date, else as it renders where nobody tells it the date."""
     turns = _turns(["user"])
     try:
         renders = {template.render(turns, True, moment) for moment in (0, 1)}
     except TemplateError as error:
         raise PromptTemplateError(f"the chat template refuses a single user turn: {error}") from error
-    if len(renders) > 1:
-        raise PromptTemplateError("the chat template writes the date (strftime_now), which a prompt program can't")
+    if len(renders) == 1:
+        return template
+    fixed = template.without_clock()
+    try:
+        fixed.render(turns, True)
+    except TemplateError as error:
+        raise PromptTemplateError(
+            "the chat template writes today's date (strftime_now), which a prompt program can't, and has no other: "
+            "write one into the template (chat_template in the model's tokenizer_config.json)"
+        ) from error
+    return fixed

@@ -7,7 +7,7 @@ here asks Python about Unicode, and nothing recurses or takes more than n log n 
 import heapq
 import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -71,6 +71,8 @@ class Tokenizer:
         self._pre_tokenizer = Steps(sections, Section.PRE_TOKENIZER, self._classes)
         self._decoder = TextDecoder(sections)
         self.added_tokens = _read_added(sections[Section.ADDED_TOKENS], sections[Section.ADDED_POINTS])
+        self._taking_left = {token.id for token in self.added_tokens if token.flags & AddedFlag.LSTRIP}
+        self._taking_right = {token.id for token in self.added_tokens if token.flags & AddedFlag.RSTRIP}
         self._first_pass = _Matcher(token for token in self.added_tokens if not token.flags & AddedFlag.NORMALIZED)
         self._second_pass = _Matcher(token for token in self.added_tokens if token.flags & AddedFlag.NORMALIZED)
         self.start_ids: tuple[int, ...] = tuple(np.frombuffer(sections[Section.START_IDS], "<u4").tolist())
@@ -119,6 +121,17 @@ class Tokenizer:
                 piece for part in parts for piece in (matcher.cut_special(part) if isinstance(part, str) else [part])
             ]
         return parts
+
+    def without_taken_blanks(self, text: str, before: Sequence[int | str], after: Sequence[int | str]) -> str:
+        """A text without the blanks that tokens right before and right after it take."""
+        start, end = 0, len(text)
+        if any(token in self._taking_right for token in before):
+            while start < end and self._classes.is_blank(text[start]):
+                start += 1
+        if any(token in self._taking_left for token in after):
+            while start < end and self._classes.is_blank(text[end - 1]):
+                end -= 1
+        return text[start:end]
 
     def _split_added(self, piece: Piece, matcher: "_Matcher", special: bool) -> Iterator[Piece | int]:
         """The text cut at added tokens: ids of tokens and the text between them."""

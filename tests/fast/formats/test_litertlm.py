@@ -1,6 +1,7 @@
 """The .litertlm container: its bytes, and a chat template that says what the prompt program says."""
 
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from jinja2 import Environment
 
 from satchel.bundle import SpecialIds
 from satchel.formats import litertlm
-from satchel.reference.prompt import PromptProgram, RoleForm, Turn
+from satchel.reference.prompt import KeptAfter, PromptProgram, RoleForm, Turn
 
 CHAT = PromptProgram(
     kind="chat",
@@ -22,26 +23,44 @@ CHAT = PromptProgram(
     generation_prompt=(1, "assistant\\\n"),
     special_tokens={1: "<|start|>", 2: "<|end|>", 3: "<s>"},
 )
+_MORE = {
+    **CHAT.roles,
+    "assistant": RoleForm((1, "assistant\\\n"), (2,), trim=False, kept_after=KeptAfter("</think>", "\n")),
+}
+FOLDED = replace(CHAT, roles=_MORE, default_system=(), system="folded", order="alternating", end=(3,))
+WHOLE = replace(FOLDED, folded_trim="all")
+LAST = replace(FOLDED, system="folded_last", last="user")
+OMITTING = replace(CHAT, roles={**_MORE, "system": replace(CHAT.roles["system"], omit_empty=True)}, default_system=())
 CONVERSATIONS = [
     [Turn("user", " hi \n")],
     [Turn("system", " {{ x }} "), Turn("user", "a")],
     [Turn("user", "a"), Turn("assistant", " b "), Turn("user", "c")],
+    [
+        Turn("system", ""),
+        Turn("user", " a"),
+        Turn("assistant", "<think>x</think>\n\n b</think>\n c "),
+        Turn("user", " d "),
+    ],
+    [Turn("system", "s "), Turn("user", " "), Turn("assistant", "b"), Turn("user", "c")],
 ]
 
 
+@pytest.mark.parametrize("program", [CHAT, FOLDED, WHOLE, LAST, OMITTING])
 @pytest.mark.parametrize("turns", CONVERSATIONS)
 @pytest.mark.parametrize("generation_prompt", [True, False])
 @pytest.mark.parametrize("in_parts", [True, False])
-def test_the_template_renders_what_the_program_does(turns: list[Turn], generation_prompt: bool, in_parts: bool) -> None:
+def test_the_template_renders_what_the_program_does(
+    program: PromptProgram, turns: list[Turn], generation_prompt: bool, in_parts: bool
+) -> None:
     """However the engine hands the content over: as a string, or as a list of parts."""
-    template = litertlm.chat_template(CHAT)
+    template = litertlm.chat_template(program)
     assert template is not None
     messages = [
         {"role": turn.role, "content": [{"type": "text", "text": turn.content}] if in_parts else turn.content}
         for turn in turns
     ]
     rendered = Environment().from_string(template).render(messages=messages, add_generation_prompt=generation_prompt)
-    assert rendered == CHAT.text(turns, generation_prompt)
+    assert rendered == program.text(turns, generation_prompt)
 
 
 def test_a_raw_model_has_no_template() -> None:

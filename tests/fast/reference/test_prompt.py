@@ -69,6 +69,65 @@ FOLDED = """
 {%- endfor %}
 {%- if add_generation_prompt %}{{ '<|im_start|>model\n' }}{% endif %}"""
 
+# Llama 2's way: the system turn inside the first user turn, and all of it trimmed together.
+FOLDED_WHOLE = """
+{%- set system = messages[0]['content'] if messages[0]['role'] == 'system' else none %}
+{%- for m in (messages[1:] if system is not none else messages) %}
+    {%- if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif %}
+    {%- set content = m['content'] %}
+    {%- if loop.first and system is not none %}
+        {%- set content = '<<SYS>>\n' + system + '\n<</SYS>>\n\n' + content %}
+    {%- endif %}
+    {%- if m['role'] == 'user' %}{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}
+    {%- else %}{{ ' ' + content.strip() + ' ' + eos_token }}{% endif %}
+{%- endfor %}"""
+# Mistral's way: the system turn inside the last turn, if that is a user's.
+FOLDED_LAST = """
+{%- set system = messages[0]['content'] if messages[0]['role'] == 'system' else none %}
+{{- bos_token }}
+{%- for m in (messages[1:] if system is not none else messages) %}
+    {%- if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('roles must alternate') }}{% endif %}
+    {%- if m['role'] == 'user' %}
+        {{- '[INST] ' + (system + '\n\n' if loop.last and system is not none else '') + m['content'] + '[/INST]' }}
+    {%- else %}{{ ' ' + m['content'] | trim + eos_token }}{% endif %}
+{%- endfor %}"""
+# Phi's way: a token ends what nobody is to answer, and a system turn without text is not written.
+ENDING = """
+{%- for m in messages %}
+    {%- if m['role'] == 'system' and m['content'] %}{{ '<|im_start|>' + m['content'] + '<|im_end|>\n' }}
+    {%- elif m['role'] != 'system' %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% else %}{{ eos_token }}{% endif %}"""
+# Qwen 3's way: what an answer's thinking was is dropped, but of the last answer it is written, and a user turn may be
+# the result of a tool.
+THINKING = """
+{%- set state = namespace(asked=messages | length - 1, open=true) %}
+{%- for m in messages[::-1] %}
+    {%- if state.open and m.role == 'user' %}
+        {%- if not (m.content.startswith('<tool>') and m.content.endswith('</tool>')) %}
+            {%- set state.open = false %}{% set state.asked = messages | length - 1 - loop.index0 %}
+        {%- endif %}
+    {%- endif %}
+{%- endfor %}
+{%- for m in messages %}
+    {%- set content = m.content %}{% set thought = '' %}
+    {%- if m.role == 'assistant' and '</think>' in content %}
+        {%- set thought = content.split('</think>')[0].split('<think>')[-1] %}
+        {%- set content = content.split('</think>')[-1].lstrip('\n') %}
+    {%- endif %}
+    {%- if m.role == 'assistant' and loop.index0 > state.asked and (loop.last or thought) %}
+        {%- set content = '<think>' + thought + '</think>' + content %}
+    {%- endif %}
+    {{- '<|im_start|>' + m.role + '\n' + content + '<|im_end|>\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"""
+# Llama 3.2's way: the date, or a day of its own where nobody tells it.
+DATED = (
+    "{% set day = strftime_now('%d %b %Y') if strftime_now is defined else '26 Jul 2024' %}"
+    "{{ '<|im_start|>system\nToday is ' + day + '<|im_end|>\n' }}" + CHATML
+)
+TAKING = CHATML.replace("m['role'] + '\n'", "m['role'] + '<strips>\n'")
+
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
@@ -86,19 +145,38 @@ def compiled(template: str | None, tokenizer: Tokenizer) -> PromptProgram:
     return compile_prompt(template, tokenizer, bos_token="<s>", eos_token="</s>")
 
 
-@pytest.mark.parametrize("template", [CHATML, DEFAULT_SYSTEM, TRIMMING, STRICT, SYSTEM_FIRST, FOLDED, TOOLS])
+TEMPLATES = {
+    "chatml": CHATML,
+    "default system": DEFAULT_SYSTEM,
+    "trimming": TRIMMING,
+    "strict": STRICT,
+    "system first": SYSTEM_FIRST,
+    "folded": FOLDED,
+    "folded whole": FOLDED_WHOLE,
+    "folded last": FOLDED_LAST,
+    "ending": ENDING,
+    "thinking": THINKING,
+    "taking": TAKING,
+    "tools": TOOLS,
+}
+
+
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
 def test_program_equals_the_template(template: str, tokenizer: Tokenizer) -> None:
     """Again from the outside: every probe that the program takes renders alike, also after a trip through JSON."""
-    program = PromptProgram.from_json(compiled(template, tokenizer).to_json())
+    program = compiled(template, tokenizer)
+    assert PromptProgram.from_json(program.to_json()) == program
     jinja = ChatTemplate(template, {"bos_token": "<s>", "eos_token": "</s>"})
     taken = 0
-    for turns in probe_conversations():
-        if program.objection(turns, generation_prompt=True) is None:
-            expected = jinja.render(turns, generation_prompt=True)
-            assert program.text(turns) == expected
-            assert program.encode(tokenizer, turns) == tokenizer.encode(expected, special=True)
-            taken += 1
-    assert taken >= 60
+    for turns in probe_conversations(("<think>", "</think>", "<tool>", "</tool>")):
+        for generation_prompt in (True, False):
+            if program.objection(turns, generation_prompt) is None:
+                expected = jinja.render(turns, generation_prompt)
+                assert program.text(turns, generation_prompt) == expected
+                ids = program.encode(tokenizer, turns, generation_prompt)
+                assert ids == tokenizer.encode(expected, special=True)
+                taken += 1
+    assert taken >= 400
 
 
 def test_chatml(tokenizer: Tokenizer) -> None:
@@ -157,6 +235,78 @@ def test_a_system_turn_inside_the_first_user_turn(tokenizer: Tokenizer) -> None:
             program.render(wrong, generation_prompt=False)
 
 
+def test_a_system_turn_trimmed_together_with_the_first_user_turn(tokenizer: Tokenizer) -> None:
+    """Llama 2's way."""
+    program = compiled(FOLDED_WHOLE, tokenizer)
+    assert (program.system, program.folded_trim, program.order) == ("folded", "all", "alternating")
+    assert program.render([Turn("system", " Be brief. "), Turn("user", " Hi ")]) == (
+        BOS,
+        "[INST] <<SYS>>\n Be brief. \n<</SYS>>\n\n Hi [/INST]",
+    )
+    assert program.render([Turn("system", "s"), Turn("user", " ")]) == (BOS, "[INST] <<SYS>>\ns\n<</SYS>> [/INST]")
+    assert program.render([Turn("user", " Hi ")]) == (BOS, "[INST] Hi [/INST]")
+
+
+def test_a_system_turn_inside_the_last_turn(tokenizer: Tokenizer) -> None:
+    """Mistral's way."""
+    program = compiled(FOLDED_LAST, tokenizer)
+    assert (program.system, program.order, program.last) == ("folded_last", "alternating", "user")
+    turns = [Turn("system", "Be brief."), Turn("user", "Hi"), Turn("assistant", " Yo "), Turn("user", "Bye")]
+    assert program.render(turns) == (BOS, "[INST] Hi[/INST] Yo", EOS, "[INST] Be brief.\n\nBye[/INST]")
+    with pytest.raises(UsageError, match="end with a user turn"):
+        program.render(turns[:3], generation_prompt=False)
+
+
+def test_what_ends_a_conversation_and_empty_system_turns(tokenizer: Tokenizer) -> None:
+    """Phi's way."""
+    program = compiled(ENDING, tokenizer)
+    assert program.end == (EOS,)
+    assert program.render([Turn("user", "Hi")], False) == (START, "user\nHi", END, "\n", EOS)
+    assert program.render([Turn("system", ""), Turn("user", "Hi")]) == program.render([Turn("user", "Hi")])
+    assert program.render([Turn("system", ""), Turn("system", "")]) == (START, "assistant\n")
+
+
+def test_thinking_that_is_dropped(tokenizer: Tokenizer) -> None:
+    """Qwen 3's way."""
+    program = compiled(THINKING, tokenizer)
+    assert (program.last, program.order, program.generation_prompt) == ("user", "any", (START, "assistant\n"))
+    turns = [Turn("user", "a"), Turn("assistant", "<think>\nx</think>\n\n y"), Turn("user", "</think>z")]
+    assert program.text(turns).count("think") == 1
+    assert "assistant\n y<|im_end|>\n<|im_start|>user\n</think>z<" in program.text(turns)
+    with pytest.raises(UsageError, match="end with a user turn"):
+        program.render(turns[:2], generation_prompt=False)
+    with pytest.raises(UsageError, match=r"no user turn from '<tool>' to '</tool>'"):
+        program.render([*turns, Turn("assistant", "b"), Turn("user", "<tool>c</tool>")])
+
+
+def test_a_template_that_would_write_the_date_writes_its_own(tokenizer: Tokenizer) -> None:
+    """Llama 3.2's way: what a device shows the model does not change from day to day."""
+    program = compiled(DATED, tokenizer)
+    assert "Today is 26 Jul 2024" in program.text([Turn("user", "Hi")])
+    assert program.unsupported == ("strftime_now",)
+
+
+def test_special_tokens_that_take_blanks(tokenizer: Tokenizer) -> None:
+    """Phi 3's way: the text keeps the blanks, the ids don't have them."""
+    program = compiled(TAKING, tokenizer)
+    turns = [Turn("user", " \n\u00a0Hi ")]
+    assert "user<strips>\n \n\u00a0Hi " in program.text(turns)
+    ids = program.encode(tokenizer, turns)
+    assert tokenizer.decode(ids[ids.index(STRIPS) + 1 : ids.index(END)]) == "Hi "
+
+
+def test_system_turns_that_a_template_drops_are_refused(tokenizer: Tokenizer) -> None:
+    program = compiled(
+        CHATML.replace("{{ '<|im", "{% if m['role'] != 'system' %}{{ '<|im", 1).replace(
+            "{% endfor", "{% endif %}{% endfor"
+        ),
+        tokenizer,
+    )
+    assert (set(program.roles), program.unsupported) == ({"user", "assistant"}, ("role system",))
+    with pytest.raises(UsageError, match="no 'system' turns"):
+        program.render([Turn("system", "x"), Turn("user", "y")])
+
+
 def test_constructs_beyond_plain_turns_are_listed(tokenizer: Tokenizer) -> None:
     assert compiled(TOOLS, tokenizer).unsupported == (
         "enable_thinking",
@@ -165,6 +315,12 @@ def test_constructs_beyond_plain_turns_are_listed(tokenizer: Tokenizer) -> None:
         "role tool",
         "tools",
     )
+
+
+def test_variables_of_the_template_itself_are_no_constructs(tokenizer: Tokenizer) -> None:
+    own = "{% if messages[1] %}{% set rest = messages[1:] %}{% else %}{% set rest = messages %}{% endif %}"
+    given = "{% if not style is defined %}{% set style = 'plain' %}{% endif %}"
+    assert compiled(own + given + "{% if rest %}{% endif %}" + CHATML, tokenizer).unsupported == ("style",)
 
 
 def test_a_special_token_in_user_text_is_text(tokenizer: Tokenizer) -> None:
@@ -215,16 +371,13 @@ REFUSALS = {
         CHATML.replace("'<|im_start|>' + m", "('<s>' if loop.first else '<|im_start|>') + m"),
         "by their place",
     ),
-    "system inside user, trimmed with it": (
-        FOLDED.replace("(first if", "((first if").replace("'') + m['content'] | trim", "'') + m['content']) | trim"),
-        "takes some blanks off the content of system turns",
-    ),
+    "sought text": (message("m['content'].replace('/think', '')"), "looks for '/think' in what is said"),
+    "thinking of all": (THINKING.replace("loop.index0 > state.asked", "true"), "looks for"),
     "generation prompt rewrites": (
         "{% if add_generation_prompt %}<s>{% endif %}" + CHATML,
         "generation prompt changes the text before it",
     ),
     "counts turns": (CHATML.replace("m['role'] + ", "m['role'] + ('!' if loop.index > 4 else '') + "), "instead of"),
-    "blank-stripping special": (CHATML.replace("<|im_end|>", "<strips>"), "'<strips>'"),
 }
 
 
@@ -246,6 +399,9 @@ def test_damaged_prompt_json_is_refused(tokenizer: Tokenizer) -> None:
     for damaged in ("", "[]", "{}", text[:-5], json.dumps({**content, "roles": 3})):
         with pytest.raises(BundleError):
             PromptProgram.from_json(damaged)
+    for wrong in ({"system": "last"}, {"last": "assistant"}, {"folded_trim": "none"}, {"order": "none"}):
+        with pytest.raises(BundleError, match="is none of"):
+            PromptProgram.from_json(json.dumps({**content, **wrong}))
     with pytest.raises(BundleError, match="schema version 2"):
         PromptProgram.from_json(json.dumps({**content, "schema_version": 2}))
     assert PromptProgram.from_json(json.dumps({**content, "new_field": 1})) == compiled(CHATML, tokenizer)

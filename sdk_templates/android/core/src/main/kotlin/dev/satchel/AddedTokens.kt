@@ -38,6 +38,11 @@ internal class AddedTokens(
 
     private fun at(token: Int, index: Int): Int = texts[records[FIELDS * token + 2] + index]
 
+    /** Whether the token [id] is one of these and takes the blanks right after it, or right before it. */
+    fun takesBlanks(id: Int, after: Boolean): Boolean = (first until end).any { token ->
+        id(token) == id && flags(token) and (if (after) RIGHT_STRIP else LEFT_STRIP) != 0
+    }
+
     /**
      * Cuts [text] from [from] to [to] at the tokens in it, calling back with ids of tokens and the ends of the text
      * between them, in order.

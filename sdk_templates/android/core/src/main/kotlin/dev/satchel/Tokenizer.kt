@@ -28,6 +28,7 @@ internal class Tokenizer(
         sections.ints(TokenizerSections.MERGE_ROWS),
         sections.ints(TokenizerSections.MERGES),
     )
+    private val classes: CharClasses
     private val firstPass: AddedTokens
     private val normalizer: TextSteps
     private val secondPass: AddedTokens
@@ -45,7 +46,7 @@ internal class Tokenizer(
         fusesUnknown = model[3] and FUSE_UNKNOWN != 0
         fallsBack = model[3] and BYTE_FALLBACK != 0
         vocabulary = Vocabulary(sections, vocabSize, longestWord = model[4])
-        val classes = CharClasses(sections)
+        classes = CharClasses(sections)
         val automata = Automaton.read(sections, classes)
         firstPass = AddedTokens(sections, classes, normalized = false)
         val texts = sections.texts().map(::codePoints)
@@ -85,6 +86,13 @@ internal class Tokenizer(
         return if (opened) ids else startIds + ids
     }
 
+    /** [text] without the blanks that the tokens right [before] and right [after] it take. */
+    fun withoutTakenBlanks(text: String, before: Int?, after: Int?): String {
+        val isTaken = { character: Char -> classes.isBlank(character.code) }
+        val left = if (before != null && takesBlanks(before, after = true)) text.trimStart(isTaken) else text
+        return if (after != null && takesBlanks(after, after = false)) left.trimEnd(isTaken) else left
+    }
+
     /** True for ids of special tokens, which are never shown to a user. */
     fun isSpecial(id: Int): Boolean = vocabulary.has(id, Vocabulary.SPECIAL)
 
@@ -98,6 +106,9 @@ internal class Tokenizer(
 
     /** A text whose ids come one by one, special tokens left out. */
     fun newStream(): TextStream = TextStream(vocabulary, decoder.begin(), skipSpecial = true)
+
+    private fun takesBlanks(id: Int, after: Boolean): Boolean =
+        firstPass.takesBlanks(id, after) || secondPass.takesBlanks(id, after)
 
     private fun encodeNormalized(normalized: Pieces, piece: Int, special: Boolean, ids: IntList, scratch: Scratch) {
         val points = normalized.points
