@@ -18,7 +18,7 @@ _CONTEXT = 40  # tokens of text that an excerpt shows before its position
 
 def evaluation_texts(tokenizer: Tokenizer, program: PromptProgram | None, context_length: int) -> list[Text]:
     """The built-in evaluation texts as ids, each cut to the context. Conversations go through the prompt program and
-    are left out if the model has none."""
+    are left out if the model has none. Every text begins with the tokenizer's start ids."""
     folder = resources.files("satchel.resources") / "text" / "evaluation"
     texts = []
     for file in sorted(folder.iterdir(), key=lambda entry: entry.name):
@@ -26,10 +26,8 @@ def evaluation_texts(tokenizer: Tokenizer, program: PromptProgram | None, contex
         if file.name.endswith(".txt"):
             texts.append((name, tokenizer.encode(content, special=False)))
         elif file.name.endswith(".json") and program is not None:
-            texts.append(
-                (name, [i for turns in _conversations(content) for i in program.encode(tokenizer, turns, False)])
-            )
-    return list(_cut(texts, context_length))
+            texts.append((name, [i for turns in _conversations(content) for i in _answered(turns, tokenizer, program)]))
+    return list(_cut(texts, context_length, tokenizer.start_ids))
 
 
 def user_texts(files: Sequence[Path], tokenizer: Tokenizer, context_length: int) -> list[Text]:
@@ -47,7 +45,7 @@ def user_texts(files: Sequence[Path], tokenizer: Tokenizer, context_length: int)
         if len(ids) < 2:
             raise UsageError(f"--text {file} has {len(ids)} tokens: at least 2 are needed to predict one")
         texts.append((file.name if names.count(file.name) == 1 else str(file), ids))
-    return list(_cut(texts, context_length))
+    return list(_cut(texts, context_length, tokenizer.start_ids))
 
 
 def excerpts(positions: Sequence[Position], texts: Sequence[Text], tokenizer: Tokenizer) -> tuple[Excerpt, ...]:
@@ -59,32 +57,67 @@ def excerpts(positions: Sequence[Position], texts: Sequence[Text], tokenizer: To
 def _excerpt(position: Position, ids: list[int], tokenizer: Tokenizer) -> Excerpt:
     end = position.index + 1
     start = max(0, end - _CONTEXT)
-    before = b"".join(tokenizer.token_bytes(token) for token in ids[start:end])
-    while before and 0x80 <= before[0] < 0xC0:  # the cut went through a character
-        before = before[1:]
+    first, last = _whole_characters(tokenizer, ids, start, end)
+
+    def word(token: int) -> str:
+        return _word(tokenizer, ids[last:end], token)
+
     return Excerpt(
         text=position.text,
         position=position.index,
         in_chunk=position.in_chunk,
         kl=position.kl,
-        before=("…" if start else "") + before.decode("utf-8", errors="backslashreplace"),
-        following=_word(tokenizer, ids[end]) if end < len(ids) else None,
-        original=tuple(NextWord(_word(tokenizer, token), share) for token, share in position.original),
-        packaged=tuple(NextWord(_word(tokenizer, token), share) for token, share in position.packaged),
+        before=("…" if start else "") + tokenizer.decode(ids[first:last]),
+        following=word(ids[end]) if end < len(ids) else None,
+        original=tuple(NextWord(word(token), share) for token, share in position.original),
+        packaged=tuple(NextWord(word(token), share) for token, share in position.packaged),
     )
 
 
-def _word(tokenizer: Tokenizer, token: int) -> str:
-    return tokenizer.token_bytes(token).decode("utf-8", errors="backslashreplace")
+def _whole_characters(tokenizer: Tokenizer, ids: Sequence[int], start: int, end: int) -> tuple[int, int]:
+    """The longest part of ids[start:end] that neither begins nor ends inside a character, which has up to four."""
+    borders = [
+        (first, last) for first in range(start, min(start + 4, end)) for last in range(end, max(end - 4, first), -1)
+    ]
+    return min(borders, key=lambda part: (tokenizer.decode(ids[part[0] : part[1]]).count("\ufffd"), part[0] - part[1]))
 
 
-def _cut(texts: Sequence[tuple[str, list[int]]], context_length: int) -> Iterator[Text]:
-    """Texts longer than the context become several."""
+def _word(tokenizer: Tokenizer, unfinished: Sequence[int], token: int) -> str:
+    """What a token adds to a text; its bytes where that is no whole character.
+
+    unfinished: the ids before it that have begun a character.
+    """
+    before = tokenizer.encode("a", special=False, at_start=False)  # the first token of a text may lose a blank
+    word = tokenizer.decode([*before, *unfinished, token]).removeprefix(tokenizer.decode(before))
+    return word if "\ufffd" not in word else tokenizer.token_bytes(token).decode("utf-8", errors="backslashreplace")
+
+
+def _cut(texts: Sequence[tuple[str, list[int]]], context_length: int, start_ids: Sequence[int]) -> Iterator[Text]:
+    """Texts longer than the context become several; each begins with the start ids, once."""
+    opening = list(start_ids)
+    room = context_length - len(opening)
     for name, ids in texts:
-        for part, start in enumerate(range(0, len(ids), context_length)):
-            piece = ids[start : start + context_length]
+        if opening and ids[: len(opening)] == opening:
+            ids = ids[len(opening) :]
+        for part, start in enumerate(range(0, len(ids), room)):
+            piece = opening + ids[start : start + room]
             if len(piece) > 1:
                 yield Text(name if part == 0 else f"{name} {part + 1}", np.array(piece, np.int64))
+
+
+def _answered(turns: Sequence[Turn], tokenizer: Tokenizer, program: PromptProgram) -> list[int]:
+    """The ids of a conversation that ends with an answer.
+
+    Where the template writes it only up to a user turn, they are those that a session feeds: the prompt, the answer and
+    what ends the turn. A system turn is left out if the template has none.
+    """
+    turns = [turn for turn in turns if turn.role in program.roles]
+    if program.objection(turns, generation_prompt=False) is None:
+        return program.encode(tokenizer, turns, generation_prompt=False)
+    ids = program.encode(tokenizer, turns[:-1])
+    for part in (turns[-1].content, *program.roles["assistant"].after):
+        ids += [part] if isinstance(part, int) else tokenizer.encode(part, special=False, at_start=False)
+    return ids
 
 
 def _conversations(content: str) -> Iterator[list[Turn]]:
