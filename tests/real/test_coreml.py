@@ -29,27 +29,11 @@ from satchel.skeleton import Skeleton, read_skeleton
 from satchel.validate.behaviour import Text, measure, pooled
 from satchel.validate.graph import TOLERANCE, Subject, prove
 from satchel.validate.reference import Reference
-from tiny_specs import FAMILIES, TINY, spec
+from tiny_specs import FAMILIES, TINY, other_weights, placeholders, spec
 
 OFFSET = TensorPlan("int4", 32, True)
 QWEN = {**TINY, **FAMILIES["qwen3"]}
 GEMMA = {**TINY, **FAMILIES["gemma3"]}
-
-
-def placeholders(config: dict[str, Any], linear: TensorPlan) -> TiedPlaceholders:
-    return TiedPlaceholders(spec(config, linear).plan, parameter_shapes(config), {})
-
-
-class Weights(TiedPlaceholders):
-    """Weights that differ from the placeholders."""
-
-    def read(self, name: str) -> Any:
-        tensor = super().read(name)
-        if tensor.values is not None:
-            return replace(tensor, values=tensor.values * np.float32(1.25))
-        offset = None if tensor.offset is None else np.ascontiguousarray(tensor.offset[::-1])
-        rolled = np.ascontiguousarray(np.roll(tensor.codes, 1, axis=0))
-        return replace(tensor, codes=rolled, scale=np.ascontiguousarray(tensor.scale[::-1]), offset=offset)
 
 
 def exact(path: Path, threads: int | None = None) -> CoreMlEngine:
@@ -84,7 +68,7 @@ def test_offsets_inside_the_weights_are_proven_too(tmp_path: Path) -> None:
     (tmp_path / "skeleton").mkdir()
     lower_skeleton(one, tmp_path / "skeleton", {}, native_offset=True)
     found = read_skeleton(tmp_path / "skeleton")
-    theirs = Weights(one.plan, parameter_shapes(QWEN), {})
+    theirs = other_weights(one)
     mlpackage_native.fill(found, theirs, tmp_path / "p")
     assert mlpackage_native.read_back(tmp_path / "p", found.slots, theirs) == dict.fromkeys(one.plan.tensors, True)
     lowered = lower(one, theirs, native_offset=True)
@@ -149,8 +133,8 @@ def write(package: Path, files: mlpackage.Files) -> None:
 
 
 @pytest.fixture(scope="module")
-def weights() -> Weights:
-    return Weights(spec(GEMMA, OFFSET).plan, parameter_shapes(GEMMA), {})
+def weights() -> TiedPlaceholders:
+    return other_weights(spec(GEMMA, OFFSET))
 
 
 @pytest.fixture(scope="module")
@@ -161,14 +145,14 @@ def skeleton(tmp_path_factory: pytest.TempPathFactory) -> Skeleton:
 
 
 @pytest.fixture(scope="module")
-def program(skeleton: Skeleton, weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def program(skeleton: Skeleton, weights: TiedPlaceholders, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("program") / mlpackage.PROGRAM_FILE
     mlpackage.fill(skeleton, weights, path)
     return path
 
 
 def test_a_filled_skeleton_equals_a_lowering_of_the_same_weights(
-    skeleton: Skeleton, weights: Weights, program: Path
+    skeleton: Skeleton, weights: TiedPlaceholders, program: Path
 ) -> None:
     """Twice lowered, so that two conversions give the same bytes too, whatever coremltools puts into a manifest."""
     once = lower(spec(GEMMA, OFFSET), weights)
@@ -190,7 +174,7 @@ def test_the_other_schemes_fill_too(tmp_path: Path, linear: TensorPlan) -> None:
     (tmp_path / "skeleton").mkdir()
     lower_skeleton(spec(config, linear), tmp_path / "skeleton", {})
     found = read_skeleton(tmp_path / "skeleton")
-    theirs = Weights(spec(config, linear).plan, parameter_shapes(config), {})
+    theirs = other_weights(spec(config, linear))
     mlpackage.fill(found, theirs, tmp_path / "p")
     assert all(mlpackage.read_back(tmp_path / "p", found.slots, theirs).values())
     assert (tmp_path / "p" / mlpackage.WEIGHTS).read_bytes() == lower(spec(config, linear), theirs)[mlpackage.WEIGHTS]
@@ -254,7 +238,7 @@ def test_no_constant_is_infinite(program: Path) -> None:
 
 
 def test_what_a_recipe_wanted_quantized_and_is_not_is_refused(
-    weights: Weights, monkeypatch: pytest.MonkeyPatch
+    weights: TiedPlaceholders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(coreml, "_last_passes", lambda *_: [])
     floats = lower(spec(GEMMA, OFFSET), weights)

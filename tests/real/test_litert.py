@@ -1,26 +1,23 @@
 """LiteRT: the same proofs as for ExecuTorch, on the same tiny architectures."""
 
 import sys
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from satchel.errors import BundleError, InternalError
 from satchel.formats import tflite
 from satchel.lower import litert
-from satchel.lower.decoder import parameter_shapes
 from satchel.lower.litert import lower, lower_dequantized, lower_skeleton
 from satchel.lower.placeholder import TiedPlaceholders
 from satchel.quantize.plan import TensorPlan
 from satchel.runtimes.litert import LiteRtEngine
 from satchel.skeleton import Skeleton, read_skeleton
 from satchel.validate.graph import TOLERANCE, Subject, prove
-from tiny_specs import FAMILIES, TINY, spec
+from tiny_specs import FAMILIES, TINY, largest_difference_in_chunks, other_weights, placeholders, spec
 
 OFFSET = TensorPlan("int4", 32, True)
 SUBJECT = Subject(lower_dequantized, LiteRtEngine)
@@ -56,25 +53,9 @@ def test_lowering_needs_no_tensorflow() -> None:
     assert "litert_torch.generative.export_hf" not in sys.modules
 
 
-def placeholders(config: dict[str, Any], linear: TensorPlan) -> TiedPlaceholders:
-    return TiedPlaceholders(spec(config, linear).plan, parameter_shapes(config), {})
-
-
-class Weights(TiedPlaceholders):
-    """Weights that differ from the placeholders."""
-
-    def read(self, name: str) -> Any:
-        tensor = super().read(name)
-        if tensor.values is not None:
-            return replace(tensor, values=tensor.values * np.float32(1.25))
-        offset = None if tensor.offset is None else np.ascontiguousarray(tensor.offset[::-1])
-        rolled = np.ascontiguousarray(np.roll(tensor.codes, 1, axis=0))
-        return replace(tensor, codes=rolled, scale=np.ascontiguousarray(tensor.scale[::-1]), offset=offset)
-
-
 @pytest.fixture(scope="module")
-def weights() -> Weights:
-    return Weights(spec(QWEN, OFFSET).plan, parameter_shapes(QWEN), {})
+def weights() -> TiedPlaceholders:
+    return other_weights(spec(QWEN, OFFSET))
 
 
 @pytest.fixture(scope="module")
@@ -85,14 +66,14 @@ def skeleton(tmp_path_factory: pytest.TempPathFactory) -> Skeleton:
 
 
 @pytest.fixture(scope="module")
-def program(skeleton: Skeleton, weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def program(skeleton: Skeleton, weights: TiedPlaceholders, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("program") / tflite.PROGRAM_FILE
     tflite.fill(skeleton, weights, path)
     return path
 
 
 def test_a_filled_skeleton_equals_a_lowering_of_the_same_weights(
-    skeleton: Skeleton, weights: Weights, program: Path
+    skeleton: Skeleton, weights: TiedPlaceholders, program: Path
 ) -> None:
     """Twice lowered, so that two exports give the same bytes too."""
     once = lower(spec(QWEN, OFFSET), weights)
@@ -134,7 +115,7 @@ def test_weights_have_their_real_types_in_both_signatures(program: Path) -> None
     assert len(scales) == linears + 1  # both signatures point to the same buffers
 
 
-def test_what_a_recipe_wanted_quantized_and_is_not_is_refused(weights: Weights) -> None:
+def test_what_a_recipe_wanted_quantized_and_is_not_is_refused(weights: TiedPlaceholders) -> None:
     floats = lower_dequantized(spec(QWEN, OFFSET), weights)
     with pytest.raises(InternalError, match=r"codes of .* is not in the lowered program"):
         tflite.find_slots(floats, weights, list(weights.plan.tensors))
@@ -159,13 +140,7 @@ def test_chunks_of_every_length_up_to_the_end_of_the_context(tmp_path: Path) -> 
     path.write_bytes(lower(tiny, placeholders(QWEN, floats)))
     engine = LiteRtEngine(path, threads=1)
     assert (engine.context_length, engine.prefill_chunk, engine.vocab_size) == (24, 8, QWEN["vocab_size"])
-    ids = np.random.default_rng(6).integers(0, QWEN["vocab_size"], 24)
-    one_by_one = [engine.forward(ids[i : i + 1], i) for i in range(24)]
-    for length in range(1, 9):
-        for start in range(0, 24, length):
-            chunk = ids[start : start + length]
-            logits = engine.forward(chunk, start)
-            assert np.abs(logits - one_by_one[start + len(chunk) - 1]).max() < 1e-5
+    assert largest_difference_in_chunks(engine, 8) < 1e-5
 
 
 def test_a_broken_file_is_named(tmp_path: Path) -> None:

@@ -1,8 +1,7 @@
 """Lowering: any decoder becomes a program that computes Hugging Face's model, and filling equals lowering."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,13 +10,12 @@ from satchel.errors import InternalError
 from satchel.formats import pte, pte_inspect
 from satchel.lower.decoder import parameter_shapes
 from satchel.lower.executorch import lower, lower_dequantized, lower_skeleton
-from satchel.lower.placeholder import PlaceholderWeights
 from satchel.lower.spec import ProgramSpec
 from satchel.quantize.plan import TensorPlan
 from satchel.runtimes.executorch import ExecuTorchEngine
 from satchel.skeleton import read_skeleton
 from satchel.validate.graph import TOLERANCE, Subject, cut_spec, prove
-from tiny_specs import FAMILIES, TINY, spec
+from tiny_specs import FAMILIES, TINY, largest_difference_in_chunks, other_weights, spec
 
 OFFSET = TensorPlan("int4", 32, True)
 SUBJECT = Subject(lower_dequantized, ExecuTorchEngine)
@@ -67,24 +65,6 @@ def tiny_skeleton(tmp_path_factory: pytest.TempPathFactory) -> Lowered:
     return Lowered(tiny, folder)
 
 
-def other_weights(of: ProgramSpec) -> Any:
-    """Weights that differ from the placeholders, with a tied head that is the embedding."""
-
-    class Weights:
-        plan = of.plan
-        inner = PlaceholderWeights(of.plan, parameter_shapes(of.config), {})
-
-        def read(self, name: str) -> Any:
-            tensor = self.inner.read(self.plan.canonical(name))
-            if tensor.values is not None:
-                return replace(tensor, values=tensor.values * np.float32(1.25))
-            rolled = np.ascontiguousarray(np.roll(tensor.codes, 1, axis=0))
-            offset = None if tensor.offset is None else np.ascontiguousarray(tensor.offset[::-1])
-            return replace(tensor, codes=rolled, scale=np.ascontiguousarray(tensor.scale[::-1]), offset=offset)
-
-    return Weights()
-
-
 def test_a_filled_skeleton_equals_a_lowering_of_the_same_weights(tiny_skeleton: Lowered, tmp_path: Path) -> None:
     weights = other_weights(tiny_skeleton.spec)
     skeleton = read_skeleton(tiny_skeleton.folder)
@@ -132,13 +112,7 @@ def test_every_chunk_length_at_any_position(tmp_path: Path) -> None:
     path.write_bytes(lower(tiny, other_weights(tiny))[0])
     engine = ExecuTorchEngine(path, threads=1)
     assert (engine.context_length, engine.prefill_chunk, engine.vocab_size) == (48, 8, TINY["vocab_size"])
-    ids = np.random.default_rng(6).integers(0, TINY["vocab_size"], 48)
-    one_by_one = [engine.forward(ids[i : i + 1], i) for i in range(48)]
-    for length in range(1, 9):
-        for start in range(0, 48, length):
-            chunk = ids[start : start + length]
-            logits = engine.forward(chunk, start)
-            assert np.abs(logits - one_by_one[start + len(chunk) - 1]).max() < 1e-5
+    assert largest_difference_in_chunks(engine, 8) < 1e-5
 
 
 def test_two_lowerings_give_the_same_bytes(tiny_skeleton: Lowered) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from satchel.quantize.plan import QuantPlan, TensorPlan
 from satchel.runtimes.executorch import ExecuTorchEngine
 from satchel.runtimes.jvm import JvmEngine, open_jvm_engine
 from satchel.tools import Tools
+from tiny_model import TINY_CONFIG
 
 CONTEXT, CHUNK = 96, 16
 MakeBundle = Callable[..., Bundle]
@@ -27,22 +27,7 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory, make_bundle: MakeBund
     from satchel.lower.executorch import lower
     from satchel.lower.spec import ProgramSpec
 
-    config: dict[str, Any] = {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "vocab_size": 300,
-        "hidden_size": 64,
-        "intermediate_size": 96,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 16,
-        "hidden_act": "silu",
-        "max_position_embeddings": 256,
-        "rms_norm_eps": 1e-05,
-        "rope_theta": 10000.0,
-        "tie_word_embeddings": False,
-    }
+    config = {**TINY_CONFIG, "tie_word_embeddings": False}
     plan = QuantPlan({name: TensorPlan("float") for name in parameter_shapes(config)}, tied=False)
     program, _ = lower(ProgramSpec(config, plan, CONTEXT, CHUNK, None, (2,)), None)
     sizes = {"vocab_size": 300, "context_length": CONTEXT, "prefill_chunk": CHUNK}
