@@ -5,6 +5,7 @@ import tarfile
 import tempfile
 import tomllib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 from satchel.cache import Cache
@@ -27,10 +28,16 @@ def fetch_tokenizer(name: str) -> Path:
     return Cache.default().get_or_build("test-tokenizer", dict(pin), lambda folder: _fetch(pin, folder))
 
 
+@cache
+def compiled_json(tokenizer_json: str) -> bytes:
+    """The tokenizer.bin of a tokenizer.json, made once."""
+    return compile_tokenizer(tokenizer_json)
+
+
 def compiled_tokenizer(name: str, tokenizer_json: str, folder: Path) -> Path:
     """The tokenizer.bin of a tokenizer.json, as a file."""
     path = folder / f"{name}.bin"
-    path.write_bytes(compile_tokenizer(tokenizer_json))
+    path.write_bytes(compiled_json(tokenizer_json))
     return path
 
 
