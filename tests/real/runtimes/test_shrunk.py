@@ -1,8 +1,13 @@
-"""R8, as release builds of apps run it, over what an app gets: the rules that the libraries bring keep it working."""
+"""R8, as release builds of apps run it, over what an app gets: the rules that the libraries bring keep it working.
+
+Gradle shows R8 the lists of services too, and R8 then renames in them what it renames in the code. Other builds
+(Bazel's) keep resources from R8: there each library's rules are needed.
+"""
 
 import os
 import subprocess
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,14 +16,18 @@ import pytest
 
 from satchel.bundle import Bundle
 from satchel.cache import Cache
-from satchel.package.archive import folder_entries, write_archive
-from satchel.package.sdk import compile_sdk
+from satchel.errors import ToolFailedError
+from satchel.package.archive import Entry, folder_entries, write_archive
+from satchel.package.sdk import CompiledSdk, compile_sdk
 from satchel.runtimes.jvm import HostEngine, JvmEngine, build_host_engine, server_command
 from satchel.tools import Tools
+
+StartEngine = Callable[[Sequence[str]], JvmEngine]
 
 COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"
 R8 = "com.android.tools:r8:8.5.35"
 ANDROID = "org.robolectric:android-all:15-robolectric-13954326"
+SERVICES = "META-INF/services/"
 MAINS = ("dev.satchel.host.Chat", "dev.satchel.host.EngineServer")
 # What an app calls, and what the runtimes' own libraries keep. The SDK's rules come from its libraries.
 APP = [
@@ -30,38 +39,60 @@ APP = [
 
 
 @pytest.fixture(scope="module")
-def shrunk(sdk_cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The SDK, its mains and all they need in one jar, shrunk and with short names."""
-    folder, tools = tmp_path_factory.mktemp("shrunk"), Tools()
+def jars(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with r8.jar and android-all.jar."""
+    folder, tools = tmp_path_factory.mktemp("r8"), Tools()
     for artifact in (R8, ANDROID):
         copy = [COPY, f"-Dartifact={artifact}", "-Dmdep.stripVersion=true", f"-DoutputDirectory={folder}"]
         tools.run([str(tools.maven), "-q", "-B", *copy], env=tools.java_env())
-    sdk = compile_sdk(sdk_cache, tools)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sdk(sdk_cache: Cache) -> CompiledSdk:
+    return compile_sdk(sdk_cache, Tools())
+
+
+def library_rules(sdk: CompiledSdk) -> dict[str, str]:
+    """proguard.txt of every AAR of the SDK, by its artifact id."""
     libraries = [library for library in sdk.index.libraries if library.packaging == "aar"]
-    rules = [sdk.file(library, "proguard.txt").read_text(encoding="utf-8") for library in libraries]
-    (folder / "rules.pro").write_text("\n".join([*APP, *rules]), encoding="utf-8")
+    return {library.artifact: sdk.file(library, "proguard.txt").read_text(encoding="utf-8") for library in libraries}
+
+
+def shrink(jars: Path, code: Sequence[Path], known: Sequence[Path], rules: Sequence[str], output: Path) -> Path:
+    """`output`: what R8 makes of the jars `code`; those in `known` are there at run time."""
+    configuration, tools = output.with_suffix(".pro"), Tools()
+    configuration.write_text("\n".join([*APP, *rules]), encoding="utf-8")
+    libraries = [argument for jar in (tools.java.home, *known) for argument in ("--lib", str(jar))]
+    r8 = [str(tools.java.executable), "-Xmx1g", "-cp", str(jars / "r8.jar"), "com.android.tools.r8.R8"]
+    options = ["--classfile", "--release", "--pg-conf", str(configuration), "--output", str(output)]
+    tools.run([*r8, *options, *libraries, *map(str, code)])
+    return output
+
+
+def mains_jar(sdk: CompiledSdk, folder: Path) -> Path:
     write_archive(folder / "mains.jar", folder_entries(sdk.host_class_path[0]))
-    (android,) = (sdk.file(library, "classes.jar") for library in libraries if library.artifact == "satchel-android")
-    tools.run(
-        [
-            *(str(tools.java.executable), "-Xmx1g", "-cp", str(folder / "r8.jar"), "com.android.tools.r8.R8"),
-            *("--classfile", "--release", "--output", str(folder / "shrunk.jar")),
-            *("--lib", str(tools.java.home), "--lib", str(folder / "android-all.jar")),
-            *("--pg-conf", str(folder / "rules.pro")),
-            *map(str, (folder / "mains.jar", android, *sdk.host_class_path[1:])),
-        ]
-    )
-    return folder / "shrunk.jar"
+    return folder / "mains.jar"
 
 
-def test_it_is_much_smaller(shrunk: Path, sdk_cache: Cache) -> None:
+@pytest.fixture(scope="module")
+def shrunk(jars: Path, sdk: CompiledSdk, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The SDK, its mains and all they need in one jar, shrunk and with short names."""
+    folder = tmp_path_factory.mktemp("shrunk")
+    (android,) = (sdk.file(library, "classes.jar") for library in sdk.index.libraries if library.namespace == "android")
+    code = [mains_jar(sdk, folder), android, *sdk.host_class_path[1:]]
+    rules = list(library_rules(sdk).values())
+    return shrink(jars, code, [jars / "android-all.jar"], rules, folder / "shrunk.jar")
+
+
+def test_it_is_much_smaller(shrunk: Path, sdk: CompiledSdk) -> None:
     """So R8 did its work, and what follows means something."""
-    before = sum(path.stat().st_size for path in compile_sdk(sdk_cache, Tools()).host_class_path if path.is_file())
+    before = sum(path.stat().st_size for path in sdk.host_class_path if path.is_file())
     assert shrunk.stat().st_size < before / 4
 
 
-def on_shrunk(host: HostEngine, shrunk: Path) -> HostEngine:
-    return replace(host, class_path=(shrunk,))
+def on_shrunk(host: HostEngine, *class_path: Path) -> HostEngine:
+    return replace(host, class_path=class_path)
 
 
 @pytest.fixture
@@ -94,3 +125,54 @@ def test_the_real_model_answers_the_same(shrunk: Path, default_build: Path, sdk_
     answer = chat(on_shrunk(host, shrunk))
     assert "Paris" in answer
     assert answer == chat(host)
+
+
+# --- each rule, where R8 does not see the lists of services -------------------------------------------------------
+
+
+def without_services(jars: Sequence[Path], folder: Path) -> tuple[list[Path], Path]:
+    """Copies of `jars` without their lists of services, and the jar of those lists."""
+    classes: list[Path] = []
+    services: dict[str, bytes] = {}
+    for number, jar in enumerate(jars):
+        with zipfile.ZipFile(jar) as opened:
+            files = {name: opened.read(name) for name in opened.namelist() if not name.endswith("/")}
+        for name in [name for name in files if name.startswith(SERVICES)]:
+            services[name] = services.get(name, b"") + files.pop(name).rstrip() + b"\n"
+        classes.append(folder / f"{number}.jar")
+        write_archive(classes[-1], [Entry(name, content) for name, content in files.items()])
+    write_archive(folder / "services.jar", [Entry(name, content) for name, content in services.items()])
+    return classes, folder / "services.jar"
+
+
+@pytest.fixture
+def start(jars: Path, sdk: CompiledSdk, litert_bundle: Bundle, sdk_cache: Cache, tmp_path: Path) -> StartEngine:
+    """start(rules): the LiteRT engine, found by its name among our own code, which R8 shrank by `rules` alone."""
+    ours = [jar for jar in sdk.host_class_path[1:] if "satchel" in jar.name]
+    others = [jar for jar in sdk.host_class_path[1:] if jar not in ours]
+    code, services = without_services([mains_jar(sdk, tmp_path), *ours], tmp_path)
+
+    def start(rules: Sequence[str]) -> JvmEngine:
+        small = shrink(jars, code, others, rules, tmp_path / "small.jar")
+        host = on_shrunk(build_host_engine(sdk_cache, Tools(), "litert"), small, services, *others)
+        return JvmEngine(server_command(host, litert_bundle.path, Tools(), threads=1), Tools())
+
+    return start
+
+
+def test_the_rules_of_all_libraries_are_enough(start: StartEngine, sdk: CompiledSdk) -> None:
+    with start([*library_rules(sdk).values()]) as engine:
+        assert np.isfinite(engine.forward(np.array([1, 2, 3]), 0)).all()
+
+
+@pytest.mark.parametrize(
+    ("left_out", "said"),
+    [
+        ("satchel-android", "No engine for litert"),
+        ("satchel-executorch", "ExecuTorchEngineFactory not found"),
+        ("satchel-litert", "LiteRtEngineFactory not found"),
+    ],
+)
+def test_the_rules_of_each_library_are_needed(start: StartEngine, sdk: CompiledSdk, left_out: str, said: str) -> None:
+    with pytest.raises(ToolFailedError, match=said):
+        start([rules for library, rules in library_rules(sdk).items() if library != left_out])
