@@ -1,6 +1,6 @@
-"""Runs the example app's Kotlin tests on Robolectric's screen.
+"""Runs Kotlin tests on Robolectric's Android, with the engine over the host's libraries instead of the device's.
 
-The APK's own resources and assets, the compiled app, and the engine over the host's libraries instead of the device's.
+The example app on a screen, with the APK's own resources and assets; and the SDK over a model library's assets.
 """
 
 from dataclasses import dataclass
@@ -9,10 +9,11 @@ from pathlib import Path
 from example_android import BuiltApp
 from satchel.cache import Cache
 from satchel.package.sdk import compile_sdk
-from satchel.runtimes.jvm import build_host_engine
+from satchel.runtimes.jvm import HostEngine, build_host_engine
 from satchel.tools import Tools
 
-_PROJECT = Path(__file__).parent / "real" / "example_app"
+_REAL = Path(__file__).parent / "real"
+_PROJECT = _REAL / "example_app" / "pom.xml"
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,32 @@ def run_screen_tests(app: BuiltApp, android: Android, cache: Cache, work: Path) 
     (stand_in,) = (compile_sdk(cache, tools).folder / "host" / "lib").glob("satchel-host-standin-*.jar")
     _write_configuration(work / "config", app, android)
     compiled = [app.classes, *app.class_path]
-    run = [*compiled, stand_in, work / "config", work / "maven" / "monitor" / "classes.jar"]
+    return _run(_PROJECT.parent / "src", compiled, [*compiled, stand_in, work / "config"], host, android, work)
+
+
+def run_model_library_tests(library: Path, backend: str, cache: Cache, work: Path) -> str:
+    """The same over the assets of a model library's AAR, for an app that has the SDK and `library` and nothing else."""
+    tools = Tools()
+    sdk, host = compile_sdk(cache, tools), build_host_engine(cache, tools, backend)
+    (android,) = (sdk.file(part, "classes.jar") for part in sdk.index.libraries if part.namespace == "android")
+    class_path = [android, *host.class_path[1:]]
+    return _run(_REAL / "model_library", class_path, class_path, host, ANDROID_15, work, f"-Dmodel.library={library}")
+
+
+def _run(
+    tests: Path, compiled: list[Path], run: list[Path], host: HostEngine, android: Android, work: Path, *words: str
+) -> str:
+    tools, on_run = Tools(), [*run, work / "maven" / "monitor" / "classes.jar"]
     tools.run(
         [
-            *(str(tools.maven), "-q", "-B", "-f", str(_PROJECT / "pom.xml"), "-Dkotlin.compiler.daemon=false"),
+            *(str(tools.maven), "-q", "-B", "-f", str(_PROJECT), "-Dkotlin.compiler.daemon=false"),
+            f"-Dtests={tests}",
             f"-Dwork={work}",
             f"-Dandroid.build={android.build}",
             f"-Dclass.path={':'.join(map(str, compiled))}",
-            f"-Dmaven.test.additionalClasspath={','.join(map(str, run))}",
+            f"-Dmaven.test.additionalClasspath={','.join(map(str, on_run))}",
             f"-Dsatchel.host.dir={host.native}",
+            *words,
             "test",
         ],
         env=tools.java_env(),
