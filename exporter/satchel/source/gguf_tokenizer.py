@@ -5,6 +5,7 @@ Only names whose exact meaning is known here are taken; guessing one would give 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,21 @@ class TokenType(IntEnum):
     BYTE = 6
 
 
-def _smollm() -> "PreTokenizer":
+@dataclass(frozen=True)
+class BytePairs:
+    """What a name in llama.cpp's table stands for: a byte-level tokenizer.
+
+    split: how a text is cut into pieces. nfc: it is normalized before. whole_words_first: a piece that is a token is
+    not merged. adds_bos: where the file doesn't say so, the beginning-of-text token opens every text.
+    """
+
+    split: Callable[[], "PreTokenizer"]
+    nfc: bool = False
+    whole_words_first: bool = False
+    adds_bos: bool = False
+
+
+def _digits() -> "PreTokenizer":
     from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 
     return Sequence([Digits(individual_digits=True), ByteLevel(add_prefix_space=False, use_regex=True)])
@@ -38,7 +53,24 @@ def _gpt2() -> "PreTokenizer":
     return ByteLevel(add_prefix_space=False, use_regex=True)
 
 
-PRE_TOKENIZERS: Mapping[str, Callable[[], "PreTokenizer"]] = {"smollm": _smollm, "gpt-2": _gpt2}
+def _pattern(digits: str) -> "PreTokenizer":
+    """Words with one mark before them, numbers of so many digits, marks and blanks."""
+    from tokenizers import Regex
+    from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
+
+    endings = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+    marks = r" ?[^\s\p{L}\p{N}]+[\r\n]*"
+    blanks = r"\s*[\r\n]+|\s+(?!\S)|\s+"
+    pattern = rf"{endings}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{digits}|{marks}|{blanks}"
+    return Sequence([Split(Regex(pattern), "isolated"), ByteLevel(add_prefix_space=False, use_regex=False)])
+
+
+PRE_TOKENIZERS: Mapping[str, BytePairs] = {
+    "smollm": BytePairs(_digits),
+    "gpt-2": BytePairs(_gpt2),
+    "llama-bpe": BytePairs(lambda: _pattern(r"\p{N}{1,3}"), whole_words_first=True, adds_bos=True),
+    "qwen2": BytePairs(lambda: _pattern(r"\p{N}"), nfc=True),
+}
 
 
 def tokenizer_assets(metadata: Mapping[str, Any]) -> TokenizerAssets:
@@ -55,7 +87,7 @@ def tokenizer_assets(metadata: Mapping[str, Any]) -> TokenizerAssets:
     if not isinstance(name, str) or name not in PRE_TOKENIZERS:
         known = ", ".join(map(repr, PRE_TOKENIZERS))
         raise TokenizerError(f"the GGUF pre-tokenizer {name!r} is not supported; supported: {known}")
-    for option in ("add_bos_token", "add_eos_token", "add_space_prefix"):
+    for option in ("add_eos_token", "add_space_prefix"):
         if metadata.get(f"tokenizer.ggml.{option}"):
             raise TokenizerError(f"the GGUF tokenizer sets {option}, which is not supported")
 
@@ -65,9 +97,14 @@ def tokenizer_assets(metadata: Mapping[str, Any]) -> TokenizerAssets:
         raise TokenizerError(f"tokenizer.ggml.token_type does not have one entry for each of the {len(tokens)} tokens")
     bos_id, eos_id, pad_id = (_token_id(metadata, key, len(tokens)) for key in ("bos", "eos", "padding"))
     turn_ends = [eos_id, *(_token_id(metadata, key, len(tokens)) for key in ("eot", "eom"))]
+    adds_bos = metadata.get("tokenizer.ggml.add_bos_token", PRE_TOKENIZERS[name].adds_bos)
+    if adds_bos and bos_id is None:
+        raise TokenizerError("the GGUF tokenizer sets add_bos_token, but tokenizer.ggml.bos_token_id is missing")
     template = metadata.get("tokenizer.chat_template")
     return TokenizerAssets(
-        tokenizer_json=_tokenizer_json(tokens, types, _strings(metadata, "merges"), PRE_TOKENIZERS[name]()),
+        tokenizer_json=_tokenizer_json(
+            tokens, types, _strings(metadata, "merges"), PRE_TOKENIZERS[name], bos_id if adds_bos else None
+        ),
         chat_template=None if template is None else str(template),
         bos_id=bos_id,
         eos_id=eos_id,
@@ -93,10 +130,13 @@ def _token_id(metadata: Mapping[str, Any], key: str, count: int) -> int | None:
 
 
 def _tokenizer_json(
-    tokens: Sequence[str], types: Sequence[int], merges: Sequence[str], pre_tokenizer: "PreTokenizer"
+    tokens: Sequence[str], types: Sequence[int], merges: Sequence[str], kind_of: BytePairs, start_id: int | None
 ) -> str:
-    """Unused ids are holes in the vocabulary. Bytes without a token are dropped, so no unknown token is named."""
-    from tokenizers import AddedToken, Tokenizer, decoders
+    """Unused ids are holes in the vocabulary. Bytes without a token are dropped, so no unknown token is named.
+
+    start_id: what opens every text, if anything does.
+    """
+    from tokenizers import AddedToken, Tokenizer, decoders, normalizers, processors
     from tokenizers.models import BPE
 
     vocabulary: dict[str, int] = {}
@@ -119,8 +159,16 @@ def _tokenizer_json(
             raise TokenizerError(f"the merge {merge!r} in the GGUF file does not join two tokens into a third")
         pairs.append((left, right))
 
-    tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=pairs, fuse_unk=False, byte_fallback=False))
-    tokenizer.pre_tokenizer = pre_tokenizer
+    model = BPE(vocabulary, pairs, fuse_unk=False, byte_fallback=False, ignore_merges=kind_of.whole_words_first)
+    tokenizer = Tokenizer(model)
+    if kind_of.nfc:
+        tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = kind_of.split()
     tokenizer.decoder = decoders.ByteLevel()
+    if start_id is not None:
+        start = (tokens[start_id], start_id)
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=[start[0], "$A"], pair=[start[0], "$A", "$B"], special_tokens=[start]
+        )
     tokenizer.add_tokens(added)
     return tokenizer.to_str()

@@ -43,12 +43,28 @@ def test_rebuilds_the_tokenizer() -> None:
     assert "[unused]" not in tokenizer.get_vocab()
 
 
+def test_what_opens_every_text() -> None:
+    """As the file says; where it says nothing, as llama.cpp has it for this pre-tokenizer."""
+    for pre, flag, start in (
+        ("smollm", True, [0]),
+        ("smollm", None, []),
+        ("llama-bpe", None, [0]),
+        ("llama-bpe", False, []),
+        ("qwen2", None, []),
+    ):
+        assets = tokenizer_assets(metadata(pre=pre, add_bos_token=flag, bos_token_id=0))
+        tokenizer = HuggingFaceTokenizer.from_str(assets.tokenizer_json)
+        assert tokenizer.encode("the").ids == start + tokenizer.encode("the", add_special_tokens=False).ids
+        assert assets.bos_token == "<|end|>"
+
+
 REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "no tokenizer": ({"model": None}, "holds no tokenizer"),
     "model": ({"model": "llama"}, "'llama'"),
-    "pre": ({"pre": "qwen2"}, "'qwen2'"),
+    "pre": ({"pre": "falcon"}, "'falcon' is not supported; supported: 'smollm', 'gpt-2', 'llama-bpe', 'qwen2'"),
     "no pre": ({"pre": None}, "pre-tokenizer None"),
-    "bos added": ({"add_bos_token": True}, "add_bos_token"),
+    "eos added": ({"add_eos_token": True}, "add_eos_token"),
+    "bos added, but none": ({"add_bos_token": True}, "bos_token_id is missing"),
     "no tokens": ({"tokens": None}, "tokenizer.ggml.tokens"),
     "no merges": ({"merges": []}, "tokenizer.ggml.merges"),
     "types too few": ({"token_type": [NORMAL]}, "token_type"),
