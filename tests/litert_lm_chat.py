@@ -1,9 +1,12 @@
 """A chat through LiteRT-LM's own engine, the way an app that uses it would have one."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import litert_lm
 
+from satchel.bundle import read_bundle
+from satchel.formats import litertlm
 from satchel.reference.prompt import PromptProgram, Turn
 from satchel.reference.tokenizer import Tokenizer
 
@@ -26,3 +29,21 @@ def chat(bundle: Path, message: str, cache: Path, max_tokens: int) -> tuple[list
         assert len(prompt) <= conversation.token_count <= len(prompt) + max_tokens
     engine.close()
     return list(prompt), program.encode(tokenizer, [Turn("user", message)]), answer
+
+
+def rendered(bundle: Path, program: PromptProgram, turns: Sequence[Turn], folder: Path) -> str:
+    """What the engine makes of a conversation that ends with a user turn, with another prompt program in its file.
+
+    folder: for that file, and for the weights that the engine repacks.
+    """
+    path = folder / "other.litertlm"
+    tokens = read_bundle(bundle).manifest.special_ids
+    tokenizer_json = (bundle / "tokenizer.json").read_text(encoding="utf-8")
+    litertlm.write(path, bundle / "model.tflite", tokenizer_json, program, 96, tokens)
+    litert_lm.set_min_log_severity(litert_lm.LogSeverity.ERROR)
+    engine = litert_lm.Engine(str(path), backend=litert_lm.Backend.CPU(thread_count=1), cache_dir=str(folder))
+    earlier = [{"role": turn.role, "content": [{"type": "text", "text": turn.content}]} for turn in turns[:-1]]
+    with engine.create_conversation(messages=earlier) as conversation:
+        text = str(conversation.render_message_to_string(turns[-1].content))
+    engine.close()
+    return text

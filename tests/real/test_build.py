@@ -8,18 +8,19 @@ import subprocess
 import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from litert_lm_chat import chat
+from litert_lm_chat import chat, rendered
 from satchel.bundle import find_bundles, read_bundle, verify_bundle, write_manifest
 from satchel.cache import Cache
 from satchel.cli import main
 from satchel.formats import pte
+from satchel.reference.prompt import KeptAfter, PromptProgram, RoleForm, Turn
 from satchel.runtimes.jvm import build_host_engine, server_command
 from satchel.tools import Tools
 from tiny_model import TINY_CONFIG, Arrays, random_weights, write_directory, write_json
@@ -53,6 +54,19 @@ def place(tmp_path_factory: pytest.TempPathFactory, sdk_cache: Cache) -> Iterato
         code, report, _ = satchel(*BUILD, model, "--context", 96, "--out", folder / "out", "--json")
         assert code == 0
         yield Workplace(model, folder / "out", sdk_cache.root, report)
+
+
+def folding(program: PromptProgram) -> Iterator[PromptProgram]:
+    """Programs with what templates can do beyond writing turn after turn."""
+    roles = {
+        "system": RoleForm((), ("\n\n",), trim=False),
+        "user": replace(program.roles["user"], trim=True),
+        "assistant": replace(program.roles["assistant"], kept_after=KeptAfter("</think>", "\n")),
+    }
+    program = replace(program, roles=roles, default_system=(), system="folded", order="alternating", end=("end",))
+    yield program
+    yield replace(program, folded_trim="all")
+    yield replace(program, system="folded_last", last="user")
 
 
 def sure_weights(seed: int = 1) -> Arrays:
@@ -416,6 +430,15 @@ def test_all_formats_hold_the_same_codes(place: Workplace, tmp_path: Path) -> No
         assert len(int4) == 7 * TINY_CONFIG["num_hidden_layers"]
     prompt, ours, _ = chat(bundle / "litert", "hi", tmp_path, max_tokens=4)
     assert prompt == ours
+    program = PromptProgram.from_json((bundle / "litert" / "prompt.json").read_text(encoding="utf-8"))
+    for folded in folding(program):
+        turns = [
+            Turn("system", "Be brief. "),
+            Turn("user", "a"),
+            Turn("assistant", "</think>\n\nb"),
+            Turn("user", " hi "),
+        ]
+        assert rendered(bundle / "litert", folded, turns, tmp_path) == folded.text(turns)
     assert (
         satchel("build", place.model, "--context", 96, "--out", tmp_path, "--backend", "litert", "--no-litertlm")[0]
         == 0

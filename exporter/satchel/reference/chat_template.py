@@ -45,6 +45,9 @@ class Sought:
         return tuple(sorted({*self.start, *self.end, *self.inside}))
 
 
+NOTHING_SOUGHT = Sought((), (), ())
+
+
 class _Generation(Extension):
     """`{% generation %}` marks what a model is trained on; it changes nothing in the text."""
 

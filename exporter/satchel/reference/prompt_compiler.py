@@ -4,7 +4,6 @@ The template is rendered with marked contents; what stands around the marks give
 against the template on many conversations, as text and as ids. What differs is refused, never approximated.
 """
 
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import cycle, islice, permutations, product
@@ -13,7 +12,7 @@ from os.path import commonprefix
 from jinja2.exceptions import TemplateError
 
 from satchel.errors import PromptTemplateError
-from satchel.reference.chat_template import ChatTemplate
+from satchel.reference.chat_template import NOTHING_SOUGHT, ChatTemplate, Sought
 from satchel.reference.prompt import (
     TRIMMED,
     KeptAfter,
@@ -48,7 +47,6 @@ _CONTENTS = (
 # u, a, s: turns of user, assistant, system. A chat session makes those of the first line; anybody can make the others.
 _SHAPES = ("u", "su", "ua", "sua", "uau", "suau", "uauau", "suauau")
 _ODD_SHAPES = ("s", "a", "uu", "suu", "au", "uaa", "us", "uas", "uasu", "ssu", "sa")
-_MOST_PAIRS = 400
 
 _ROLE_OF_LETTER = {"s": "system", "u": "user", "a": "assistant"}
 
@@ -307,37 +305,37 @@ def _by_place(role: str, verb: str, one: str, place: str, other: str, other_plac
 # --- proof ------------------------------------------------------------------------------------------------------
 
 
-def probe_conversations(sought: Sequence[str] = ()) -> Iterator[list[Turn]]:
+def probe_conversations(sought: Sought = NOTHING_SOUGHT) -> Iterator[list[Turn]]:
     """Every shape of conversation with every content, alone and next to others.
 
-    sought: texts that a template looks for in contents. Contents with them stand in every place, and together.
+    sought: what a template looks for in contents. Contents with one of these texts stand in every place, those with two
+    in every place of a long conversation; an answer with any two of them stands before whatever a user turn can be
+    taken for.
     """
     for shape, start in product(_SHAPES + _ODD_SHAPES, range(len(_CONTENTS))):
         contents = islice(cycle(_CONTENTS), start, None)
         yield [Turn(_ROLE_OF_LETTER[letter], content) for letter, content in zip(shape, contents, strict=False)]
         yield [Turn(_ROLE_OF_LETTER[letter], _CONTENTS[start]) for letter in shape]
-    spanning = list(permutations(sought, 2))
-    apart = [f"{one}\nbetween\n{other}\n\nend" for one, other in spanning]
-    whole = [f"{one} between {other}" for one, other in spanning]
-    inside = [f"before{text}\n\n after{text} \n end" for text in sought]
-    for shape, content in product(_SHAPES[:6], (*sought, *inside, *apart, *whole)):
+    with_one = [*sought.all, *(f"before{text}\n\n after{text} \n end" for text in sought.all)]
+    with_two = [f"{one}\nbetween\n{other}\n\nend" for one, other in permutations(sought.all, 2)]
+    framed = [f"{start} between {end}" for start, end in product(("", *sought.start), ("", *sought.end))][1:]
+    for shape, content in (*product(_SHAPES[:6], with_one), *product(("sua", "suau"), (*with_two, *framed))):
         for place in range(len(shape)):
             yield [
                 Turn(_ROLE_OF_LETTER[letter], content if index == place else "Hi") for index, letter in enumerate(shape)
             ]
-    pairs = list(product((*inside, *apart), (*inside, *whole)))
-    for answer, content in random.Random(0).sample(pairs, min(len(pairs), _MOST_PAIRS)):
+    for answer, content in product((*with_one, *with_two), framed):
         yield [Turn("user", "Hi"), Turn("assistant", answer), Turn("user", content)]
 
 
 def _difference(program: PromptProgram, template: ChatTemplate, tokenizer: Tokenizer) -> str | None:
     """The first conversation which the program takes and writes unlike the template, as a sentence; None if equal."""
-    sought = template.sought().all
+    sought = template.sought()
     for turns, generation_prompt in product(probe_conversations(sought), (False, True)):
         if program.objection(turns, generation_prompt):
             continue
         shown = f"for {[(turn.role, turn.content) for turn in turns]}"
-        looked_for = [text for text in sought if any(text in turn.content for turn in turns)]
+        looked_for = [text for text in sought.all if any(text in turn.content for turn in turns)]
         if looked_for:
             shown += f" (the template looks for {' and '.join(map(repr, looked_for))} in what is said)"
         try:

@@ -8,7 +8,7 @@ from tokenizers import AddedToken, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as HuggingFaceTokenizer
 
 from satchel.errors import BundleError, PromptTemplateError, UsageError
-from satchel.reference.chat_template import ChatTemplate
+from satchel.reference.chat_template import ChatTemplate, Sought
 from satchel.reference.prompt import TRIMMED, PromptProgram, Turn
 from satchel.reference.prompt_compiler import compile_prompt, probe_conversations
 from satchel.reference.tokenizer import Tokenizer, compile_tokenizer
@@ -168,7 +168,7 @@ def test_program_equals_the_template(template: str, tokenizer: Tokenizer) -> Non
     assert PromptProgram.from_json(program.to_json()) == program
     jinja = ChatTemplate(template, {"bos_token": "<s>", "eos_token": "</s>"})
     taken = 0
-    for turns in probe_conversations(("<think>", "</think>", "<tool>", "</tool>")):
+    for turns in probe_conversations(Sought(("<tool>",), ("</tool>",), ("<think>", "</think>"))):
         for generation_prompt in (True, False):
             if program.objection(turns, generation_prompt) is None:
                 expected = jinja.render(turns, generation_prompt)
@@ -176,7 +176,7 @@ def test_program_equals_the_template(template: str, tokenizer: Tokenizer) -> Non
                 ids = program.encode(tokenizer, turns, generation_prompt)
                 assert ids == tokenizer.encode(expected, special=True)
                 taken += 1
-    assert taken >= 400
+    assert taken >= 300
 
 
 def test_chatml(tokenizer: Tokenizer) -> None:
