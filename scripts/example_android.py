@@ -176,7 +176,7 @@ def _link_resources(tools: Tools, app: App, work: Path, project: Path) -> Path:
     framework, compiled, linked = folder / "framework.apk", folder / "compiled.zip", folder / "resources.apk"
     write_framework(work / "tools" / "android-all.jar", framework)
     main = project / "app" / "src" / "main"
-    (folder / "AndroidManifest.xml").write_bytes(_with_package(main / "AndroidManifest.xml", app))
+    (folder / "AndroidManifest.xml").write_bytes(_as_gradle_would(main / "AndroidManifest.xml", app))
     tools.run([str(tools.aapt2), "compile", "--dir", str(main / "res"), "-o", str(compiled)])
     tools.run(
         [
@@ -192,11 +192,13 @@ def _link_resources(tools: Tools, app: App, work: Path, project: Path) -> Path:
     return linked
 
 
-def _with_package(manifest: Path, app: App) -> bytes:
-    """The app's manifest with the package that Gradle would add."""
+def _as_gradle_would(manifest: Path, app: App) -> bytes:
+    """The app's manifest with what Gradle would add: the package, and that libraries are mapped where they lie."""
     ElementTree.register_namespace("android", _ANDROID.strip("{}"))
     root = ElementTree.parse(manifest).getroot()
     root.set("package", app.namespace)
+    (application,) = root.iter("application")
+    application.set(f"{_ANDROID}extractNativeLibs", "false")
     return xml_bytes(root)
 
 

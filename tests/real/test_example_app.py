@@ -3,6 +3,7 @@
 The pictures in docs/images are what the second test leaves in its folder's `pictures`.
 """
 
+import re
 import zipfile
 from pathlib import Path
 
@@ -21,6 +22,8 @@ def test_the_apk_can_be_installed_and_its_program_mapped(example_app: BuiltApp) 
     assert "targetSdkVersion:'35'" in said
     assert "launchable-activity: name='dev.satchel.example.ChatActivity'" in said
     assert "uses-permission" not in said
+    manifest = tools.run([str(tools.aapt2), "dump", "xmltree", "--file", "AndroidManifest.xml", str(example_app.apk)])
+    assert re.search("extractNativeLibs.*=false", manifest)
     with zipfile.ZipFile(example_app.apk) as apk:
         (program,) = [info for info in apk.infolist() if info.filename.endswith("/model.pte")]
         services = apk.read("META-INF/services/dev.satchel.TokenEngineFactory").decode()

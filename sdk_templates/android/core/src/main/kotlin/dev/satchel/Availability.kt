@@ -148,6 +148,7 @@ public abstract class UnavailableReason internal constructor(
  * @property abi Android's name of the kind of processor
  * @property cpuFeatures what all its cores have; null where the system does not tell
  * @property availableMemoryBytes memory that the app can still take; null where the system does not tell
+ * @suppress
  */
 @InternalSatchelApi
 public class DeviceFacts(

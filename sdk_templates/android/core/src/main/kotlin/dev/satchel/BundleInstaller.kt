@@ -10,6 +10,8 @@ import java.io.OutputStream
  *
  * A bundle lies under a name made of its content, so a new version never touches the files of the one in use. It is
  * written to a temporary folder, verified while it is copied, and renamed: a folder with a final name is complete.
+ *
+ * @suppress
  */
 @InternalSatchelApi
 public class BundleInstaller(

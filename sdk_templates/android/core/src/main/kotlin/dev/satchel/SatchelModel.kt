@@ -298,6 +298,8 @@ public class SatchelModel internal constructor(
         /**
          * Whether the bundle whose `manifest.json` has the text [manifest] can be loaded on [device], without its
          * files.
+         *
+         * @suppress
          */
         @InternalSatchelApi
         public fun availabilityOf(manifest: String, device: DeviceFacts): Availability =

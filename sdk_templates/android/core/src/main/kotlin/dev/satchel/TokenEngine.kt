@@ -49,7 +49,11 @@ public interface TokenEngine : AutoCloseable {
             return bundle.openEngine(Bundle.factories(), threads)
         }
 
-        /** Throws unless these arguments of [forward] are in range for [engine]. For implementations of it. */
+        /**
+         * Whether [engine] can take these arguments of [forward]. For implementations of it.
+         *
+         * @throws IllegalArgumentException if an id, the number of tokens or the position is out of range
+         */
         public fun requireInRange(engine: TokenEngine, tokens: IntArray, position: Int) {
             require(tokens.size in 1..engine.prefillChunk) {
                 "One step takes 1 to ${engine.prefillChunk} tokens, not ${tokens.size}"

@@ -19,7 +19,9 @@ import java.io.File
  *
  * @param name the model library's name, such as `smollm2-135m-instruct-int4`; may be left out if the app has one model
  * @param threads number of threads to compute with, 0 for the runtime's own choice
- * @throws IllegalArgumentException if there is no model of that name, or more than one and no name is given
+ * @throws IllegalArgumentException if there is no model of that name, or more than one and no name is given, or if
+ * [threads] is negative
+ * @throws java.io.IOException if the files can't be written
  * @throws SatchelException.StorageFull if the unpacked model does not fit
  * @throws SatchelException.BundleCorrupt if a file is damaged
  * @throws SatchelException.Unavailable if this device, or this version of the library, can't run the model
