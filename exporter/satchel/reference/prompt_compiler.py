@@ -263,8 +263,10 @@ def _is_trimmed(template: ChatTemplate, role: str, at_the_start: bool) -> bool:
         return True
     if rendered == plain.replace(_MARKS[role], padded):
         return False
+    _, _, behind = rendered.partition(_MARKS[role])
+    place = "beginning" if behind.startswith(padding) else "end"
     raise PromptTemplateError(
-        f"the chat template takes some blanks off the content of {role} turns and keeps others. {_WHAT_TO_DO}"
+        f"the chat template takes blanks off the {place} of {role} turns, but not all around them. {_WHAT_TO_DO}"
     )
 
 
@@ -344,10 +346,21 @@ def _difference(program: PromptProgram, template: ChatTemplate, tokenizer: Token
             return f"the template raises {str(error)!r} {shown}"
         text = program.text(turns, generation_prompt)
         if text != expected:
-            return f"it gives {text!r} instead of {expected!r} {shown}"
+            return f"it gives {_where_they_part(text, expected)} {shown}"
         if program.encode(tokenizer, turns, generation_prompt) != tokenizer.encode(expected, special=True):
             return f"its ids differ from those of the rendered text {shown}"
     return None
+
+
+def _where_they_part(text: str, expected: str) -> str:
+    """Both texts around the first character that differs: a prompt can be pages long."""
+    common = len(commonprefix([text, expected]))  # noqa: RUF071 (characters are what is meant)
+    start, end = max(0, common - 30), common + 60
+    shown = [
+        repr(("…" if start else "") + whole[start:end] + ("…" if len(whole) > end else ""))
+        for whole in (text, expected)
+    ]
+    return " instead of ".join(shown)
 
 
 def _with_its_own_date(template: ChatTemplate) -> ChatTemplate:

@@ -362,7 +362,12 @@ REFUSALS = {
     "changed content": (message("m['content'] | upper"), "content of the user turn"),
     "repeated content": (message("m['content'] + m['content']"), "content of the user turn"),
     "escaped content": (message("m['content'] | replace('<', '&lt;')"), "&lt;"),
-    "blanks at one end": (message("m['content'].lstrip()"), "some blanks"),
+    "blanks at the start": (
+        message("m['content'].lstrip()"),
+        "off the beginning of system turns, but not all",
+    ),
+    "blanks at the end": (message("m['content'].rstrip()"), "off the end of system turns, but not all"),
+    "some pages": ("x" * 5000 + message("(m['content'] or 'nothing')"), "it gives '…xxx"),
     "newlines only": (message("m['content'].strip('\\n')"), "instead of"),
     "content decides": (message("(m['content'] if '{{' not in m['content'] else 'code')"), "instead of"),
     "empty content": (message("(m['content'] or 'nothing')"), "nothing<|im_end|>"),
