@@ -1,6 +1,7 @@
 """The real SDK, compiled by Maven: the same bytes wherever it is built, and an app that compiles against it."""
 
 import hashlib
+import io
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from satchel.cache import Cache
 from satchel.console import Console
 from satchel.package.aar import android_manifest, write_aar
 from satchel.package.android import Coordinates, Packaged, package_android
+from satchel.package.check import REQUIRED
 from satchel.package.maven import Coordinate, Publication, publish
 from satchel.package.render import template_files, templates_root
 from satchel.package.sdk import compile_sdk
@@ -143,6 +145,25 @@ def test_an_app_compiles_against_the_one_model_dependency(
     tools.run([*maven, "kotlin:compile@app", f"-Dclass.path={':'.join(class_path)}"], env=tools.java_env())
     compiled = {file.name for file in (app / "target" / "classes").rglob("*.class")}
     assert {"MainActivity.class", "GuideSnippetsKt.class"} <= compiled
+
+
+def test_libraries_have_what_belongs_there_and_no_two_the_same_class(built: Built) -> None:
+    """An app whose libraries share a class does not build."""
+    owners: dict[str, str] = {}
+    for library in built.libraries:
+        with zipfile.ZipFile(library.file) as archive:
+            names = set(archive.namelist())
+            if library.coordinate.packaging == "aar":
+                bundle = f"assets/satchel/{library.coordinate.artifact}/"
+                strays = {name for name in names - {*REQUIRED} if library.backend is None or bundle not in name}
+                assert not strays, f"{library.file.name} also has {strays}"
+                names = set(zipfile.ZipFile(io.BytesIO(archive.read("classes.jar"))).namelist())
+        for name in names:
+            if name.endswith(".class"):
+                assert owners.setdefault(name, library.coordinate.artifact) == library.coordinate.artifact, name
+            else:
+                assert name.startswith("META-INF/"), f"{library.file.name} also has {name}"
+    assert len(set(owners.values())) == 4  # models have no classes
 
 
 def test_the_sdk_is_small_and_says_its_version(built: Built) -> None:
