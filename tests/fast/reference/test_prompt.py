@@ -10,7 +10,8 @@ from tokenizers import Tokenizer as HuggingFaceTokenizer
 from satchel.errors import BundleError, PromptTemplateError, UsageError
 from satchel.reference.chat_template import ChatTemplate, Sought
 from satchel.reference.prompt import TRIMMED, PromptProgram, Turn
-from satchel.reference.prompt_compiler import compile_prompt, probe_conversations
+from satchel.reference.prompt_compiler import compile_prompt
+from satchel.reference.prompt_proof import probe_conversations
 from satchel.reference.tokenizer import Tokenizer, compile_tokenizer
 
 BOS, EOS, START, END, STRIPS = 256, 257, 258, 259, 260

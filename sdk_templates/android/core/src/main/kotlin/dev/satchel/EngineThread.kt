@@ -78,9 +78,12 @@ internal class EngineThread(
         }
     }
 
-    /** Runs [task] on the engine's thread as the next thing, without waiting for it; not after [close]. */
-    fun next(task: () -> Unit) {
-        executor.execute { if (closing == null) task() }
+    /** [body] as a task for [next], which does nothing after [close]. */
+    fun task(body: () -> Unit): Runnable = Runnable { if (closing == null) body() }
+
+    /** Runs [task] on the engine's thread as the next thing, without waiting for it. */
+    fun next(task: Runnable) {
+        executor.execute(task)
     }
 
     /** Runs [body] on the engine's thread behind all that it was given, also for a cancelled caller; not after [close]. */

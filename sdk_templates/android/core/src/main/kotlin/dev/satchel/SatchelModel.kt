@@ -214,14 +214,13 @@ public class SatchelModel internal constructor(
                     memory, tokenizer, prompt, sampler, stopIds, maxNewTokens, options, clock, started, isStopped,
                 )
             }
+            val lookAhead = engine.task(generation::lookAhead)
             val listener = listener
             listener.notify { started(prompt.size, generation.cachedTokens) }
             try {
                 do {
                     // The engine goes on while the collector has the chunk, by one token.
-                    val chunk = engine.step { _, proceed ->
-                        generation.next(proceed).also { engine.next(generation::lookAhead) }
-                    }
+                    val chunk = engine.step { _, proceed -> generation.next(proceed).also { engine.next(lookAhead) } }
                     val reason = chunk.finishReason
                     if (reason != null) listener.notify { chunk.stats?.let { finished(reason, it) } }
                     emit(chunk)
