@@ -160,19 +160,25 @@ def request_cases() -> list[dict[str, Any]]:
     return cases
 
 
+class BrokenEngine(ScriptedEngine):
+    """Gives nothing but `bad` logits after so many ids of the answer; None: never."""
+
+    bad = math.nan
+    broken_after: int | None = None
+
+    def forward(self, tokens: Any, position: int) -> Any:
+        logits = super().forward(tokens, position)
+        if position + len(tokens) - self.prompt == self.broken_after:
+            logits[:] = self.bad
+        return logits
+
+
 def logits_cases() -> list[dict[str, Any]]:
     """Logits that no token can be drawn from, after so many good answers; the session can be used again."""
     cases = []
     for bad, after in ((math.nan, 0), (math.nan, 2), (math.inf, 1), (-math.inf, 1)):
-
-        class Broken(ScriptedEngine):
-            def forward(self, tokens: Any, position: int) -> Any:
-                logits = super().forward(tokens, position)
-                if position + len(tokens) - self.prompt == after:  # noqa: B023 (used before the loop goes on)
-                    logits[:] = bad  # noqa: B023
-                return logits
-
-        engine = Broken(64, 16)
+        engine = BrokenEngine(64, 16)
+        engine.bad, engine.broken_after = bad, after
         program = prompt_programs()["chatml"]
         session = ChatSession(EngineMemory(engine), TOKENIZER, program, [END])
         engine.prompt = len(program.encode(TOKENIZER, [Turn("user", "a")]))
@@ -187,7 +193,10 @@ def logits_cases() -> list[dict[str, Any]]:
             raise AssertionError("nonsense should be refused")
         assert session.history == ChatHistory()
         case = {"bad": number(bad), "after": after, "prompt_tokens": engine.prompt, "answer": list(engine.answer)}
-        cases.append({**case, "text": text, "error": "runtime"})
+        engine.broken_after = None
+        *_, last = session.stream_response("a", GenerateOptions())
+        assert last.stats is not None
+        cases.append({**case, "text": text, "error": "runtime", "cached_after": last.stats.cached_tokens})
     return cases
 
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from satchel.errors import ContextLengthError, UsageError
+from satchel.errors import ContextLengthError, LogitsError, UsageError
 from satchel.reference.sampler import Sampler, SamplingOptions
 from satchel.reference.stop import StopStrings, check_stop_strings
 from satchel.reference.stream import TextStream
@@ -99,6 +99,10 @@ class EngineMemory:
             count += 1
         return count
 
+    def forget(self) -> None:
+        """Holds nothing from now on."""
+        self._fed = []
+
     def forward(self, tokens: Sequence[int], position: int) -> NDArray[np.float32]:
         """Logits after `tokens` at `position`; what was held from there on is forgotten, all of it if this fails."""
         held, self._fed = self._fed[:position], []
@@ -153,6 +157,14 @@ def _generate(
             return FinishReason.TIMEOUT
         return None
 
+    def sample(logits: NDArray[np.float32]) -> int:
+        """Logits that nothing can be drawn from may come of nonsense in the KV cache: all of it is forgotten."""
+        try:
+            return sampler.sample(logits)
+        except LogitsError:
+            memory.forget()
+            raise
+
     engine = memory.engine
     stream = TextStream(tokenizer)
     stop_strings = StopStrings(options.stop_strings)
@@ -173,7 +185,7 @@ def _generate(
     prefill_seconds = prefilled - started
     shown = ""
     if reason is None:
-        token = sampler.sample(logits)
+        token = sample(logits)
         first_token = clock()
     while reason is None:
         if token in stop_ids:
@@ -197,7 +209,7 @@ def _generate(
             reason = interruption()
         if reason is None:
             step_started = clock()
-            token = sampler.sample(memory.forward([token], position))
+            token = sample(memory.forward([token], position))
             decode_seconds += clock() - step_started
             position += 1
 

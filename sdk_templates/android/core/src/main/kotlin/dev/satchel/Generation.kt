@@ -49,6 +49,7 @@ internal class Generation(
     // The token behind the newest, drawn while the caller looked at a chunk: not part of the answer until it is asked for.
     private var aheadToken = NONE
     private var aheadFailure: Throwable? = null
+    private val isAhead: Boolean get() = aheadToken != NONE || aheadFailure != null
 
     @Volatile
     private var isAbandoned = false
@@ -82,10 +83,11 @@ internal class Generation(
         isAbandoned = true
     }
 
-    /** Forgets what was drawn ahead and not asked for. */
+    /** Forgets what was computed ahead and not asked for, a failure too. */
     fun dropAhead() {
-        if (aheadToken != NONE) memory.forget(position)
+        if (isAhead) memory.forget(position)
         aheadToken = NONE
+        aheadFailure = null
     }
 
     /** Feeds the prompt chunk by chunk and draws the first token. */
@@ -102,20 +104,19 @@ internal class Generation(
         }
         prefilledNanos = clock.nanos()
         if (reason != null || logits == null) return
-        val token = sampler.sample(logits)
+        val token = sample(logits)
         firstTokenNanos = clock.nanos()
         accept(token)
     }
 
     /** Goes on to the next token, unless the answer has to end here. */
     private fun advance(proceed: () -> Unit) {
-        aheadFailure?.let { throw it }
-        val isDrawn = aheadToken != NONE
-        // Whether the time had run out was asked before that token was drawn.
-        reason = if (isDrawn && !isStopped()) null else ending() ?: interruption()
+        // Whether the time had run out was asked before the step that is ahead.
+        reason = if (isAhead && !isStopped()) null else ending() ?: interruption()
         if (reason != null) return dropAhead()
         proceed()
-        val token = if (isDrawn) aheadToken else draw()
+        aheadFailure?.let { throw it }
+        val token = if (isAhead) aheadToken else draw()
         aheadToken = NONE
         decodeNanos += drawNanos
         position++
@@ -125,9 +126,17 @@ internal class Generation(
     /** Feeds the newest token and draws the one behind it. */
     private fun draw(): Int {
         val start = clock.nanos()
-        val token = sampler.sample(memory.forward(single, position))
+        val token = sample(memory.forward(single, position))
         drawNanos = clock.nanos() - start
         return token
+    }
+
+    /** Logits that nothing can be drawn from may come of nonsense that the engine remembers: all of it is forgotten. */
+    private fun sample(logits: FloatArray): Int = try {
+        sampler.sample(logits)
+    } catch (e: SatchelException.RuntimeFailure) {
+        memory.forget(0)
+        throw e
     }
 
     private fun ending(): FinishReason? = when {

@@ -74,7 +74,9 @@ class ErrorsConformanceTest {
                 assertEquals(case.text("text"), text.toString())
                 assertEquals(ChatHistory(), session.history)
                 scripted.instead = { null }
-                assertEquals("Hello world", session.respond("a").text)
+                val again = session.respond("a")
+                assertEquals("Hello world", again.text)
+                assertEquals(case.int("cached_after"), again.stats!!.cachedTokens)
             }
         }
 

@@ -7,6 +7,8 @@ import kotlinx.coroutines.runBlocking
 import kotlinx.coroutines.test.runTest
 import org.junit.jupiter.api.io.TempDir
 import java.io.File
+import java.util.concurrent.CountDownLatch
+import java.util.concurrent.TimeUnit
 import kotlin.test.Test
 import kotlin.test.assertContains
 import kotlin.test.assertEquals
@@ -129,6 +131,26 @@ class SatchelModelTest {
                 assertEquals(4, session.respond("b", GenerateOptions(maxNewTokens = 1)).stats!!.cachedTokens)
             }
         }
+
+    @Test
+    fun `a failure ahead of a collector who stops is not heard of`() = runTest {
+        val failed = CountDownLatch(1)
+        val engine = FakeEngine { fed -> if (fed.size > 4 && failed.count > 0) fail(failed) else 'x'.code }
+        load(engine).use { model ->
+            val session = model.newSession()
+            val answer = session.streamResponse("a").onEach {
+                assertTrue(failed.await(10, TimeUnit.SECONDS))
+                session.stop()
+            }.toList()
+            assertEquals(listOf("x", ""), answer.map { it.text })
+            assertEquals(FinishReason.CANCELLED, answer.last().finishReason)
+        }
+    }
+
+    private fun fail(failed: CountDownLatch): Int {
+        failed.countDown()
+        error("broken")
+    }
 
     @Test
     fun `a failure ahead of the collector comes behind the chunk that it has`() = runTest {
