@@ -81,11 +81,16 @@ def main() -> None:
     subprocess.run([*plot, str(work / "results.json"), str(ROOT / "docs/benchmarks.svg")], check=True, env=_paths())
 
 
+def _absolute(text: str) -> Path:
+    """Node and the peers' own processes are given these; a symbolic link, as a venv's python is one, stays one."""
+    return Path(text).absolute()
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--model", default="smollm2-135m-instruct", help="what the bundles were built from: a GGUF")
-    parser.add_argument("--build", type=Path, default=Path("build"), help="folder of the build")
-    parser.add_argument("--environment", type=Path, default=ROOT / ".venv-bench", help="the bench environment")
+    parser.add_argument("--build", type=_absolute, default="build", help="folder of the build")
+    parser.add_argument("--environment", type=_absolute, default=ROOT / ".venv-bench", help="the bench environment")
     parser.add_argument("--rounds", type=int, default=3)
     return parser.parse_args()
 
