@@ -13,7 +13,7 @@ from satchel.runtimes.jvm import HostEngine, build_host_engine
 from satchel.tools import Tools
 
 _REAL = Path(__file__).parent / "real"
-_PROJECT = _REAL / "example_app" / "pom.xml"
+_PROJECT = _REAL / "robolectric" / "pom.xml"
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def run_screen_tests(app: BuiltApp, android: Android, cache: Cache, work: Path) 
     (stand_in,) = (compile_sdk(cache, tools).folder / "host" / "lib").glob("satchel-host-standin-*.jar")
     _write_configuration(work / "config", app, android)
     compiled = [app.classes, *app.class_path]
-    return _run(_PROJECT.parent / "src", compiled, [*compiled, stand_in, work / "config"], host, android, work)
+    return _run(_REAL / "example_app", compiled, [*compiled, stand_in, work / "config"], host, android, work)
 
 
 def run_model_library_tests(library: Path, backend: str, cache: Cache, work: Path) -> str:

@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 from example_android import BuiltApp
-from example_screen import ANDROID_15, run_screen_tests
+from on_robolectric import ANDROID_15, run_screen_tests
 from satchel.cache import Cache
 from satchel.hashing import file_sha256
 from satchel.tools import Tools

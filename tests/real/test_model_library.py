@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from example_screen import run_model_library_tests
+from on_robolectric import run_model_library_tests
 from satchel.cache import Cache
 from satchel.cli import main
 from satchel.source.alias import DEFAULT_MODEL

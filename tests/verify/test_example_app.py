@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from example_android import BuiltApp
-from example_screen import ANDROID_8, run_screen_tests
+from on_robolectric import ANDROID_8, run_screen_tests
 from satchel.cache import Cache
 
 

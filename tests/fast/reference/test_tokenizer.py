@@ -1,20 +1,27 @@
-"""The reference tokenizer against Hugging Face's, on tokenizers made here, and what it refuses."""
+"""The reference tokenizer against Hugging Face's, on tokenizers made here."""
 
 import json
 import random
-import struct
-from collections.abc import Callable
-from typing import Any
 
 import pytest
-import tokenizers
-from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, processors
 from tokenizers import Tokenizer as HuggingFaceTokenizer
 
 from random_text import random_texts
-from satchel.errors import BundleError, TokenizerError
 from satchel.reference.tokenizer import Tokenizer, compile_tokenizer
-from satchel.reference.tokenizer_format import Op, Section, pack_sections, unpack_sections
+from trained_tokenizers import (
+    BLANK,
+    LLAMA_2,
+    SPECIALS,
+    Change,
+    Definition,
+    changed,
+    normalized,
+    pre_tokenized,
+    replaced,
+    split,
+    without_bytes,
+)
 
 QWEN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 O200K = (
@@ -26,79 +33,6 @@ DEEPSEEK = (
     r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-
-Definition = dict[str, Any]
-Change = Callable[[Definition], object]
-
-ADDED = (
-    AddedToken("<|start|>", special=True),
-    AddedToken("<|end|>", special=True),
-    AddedToken("<|end|><|end|>", special=True),  # the longest match wins
-    AddedToken("<<in <|start|> side>>", special=True),
-    AddedToken("start", special=False, normalized=False),  # also inside of a special one
-    AddedToken("  ", special=False, normalized=True),
-    AddedToken("<fill>", special=False, normalized=True),
-    AddedToken("<mask>", special=True, lstrip=True),
-    AddedToken("<sep>", special=True, rstrip=True),
-    AddedToken("\u00e9 ", special=False, normalized=False),  # decodes to other bytes than it matches
-    AddedToken("\u00e9\u00e9", special=False, normalized=False),
-    AddedToken("word", special=False, normalized=False, single_word=True),
-    AddedToken("e\u0301 x", special=False, normalized=True),
-)
-SPECIALS = [token.content for token in ADDED]
-
-
-@pytest.fixture(scope="module")
-def definition() -> Definition:
-    """A trained byte-level BPE with digits apart and added tokens of every kind, as tokenizer.json's content."""
-    tokenizer = HuggingFaceTokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=700, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
-    )
-    tokenizer.train_from_iterator(random_texts(3000, seed=5, specials=[]), trainer)
-    tokenizer.add_tokens(list(ADDED))
-    content: Definition = json.loads(tokenizer.to_str())
-    return content
-
-
-def changed(definition: Definition, change: Change) -> str:
-    copy: Definition = json.loads(json.dumps(definition))
-    change(copy)
-    return json.dumps(copy)
-
-
-def without_bytes(definition: Definition, unknown: str | None) -> None:
-    """Takes the single bytes of two letters and of a continuation byte out of the vocabulary."""
-    model = definition["model"]
-    gone = {"e", "T", "\u0122"}
-    model["merges"] = [pair for pair in model["merges"] if not gone & set("".join(pair))]
-    # Other names keep their ids: without them the added tokens would get ids of their own choice.
-    model["vocab"] = {
-        f"\u4e00{token_id}" if gone & set(token) else token: token_id for token, token_id in model["vocab"].items()
-    }
-    model["unk_token"] = unknown
-
-
-def split(pattern: str, behavior: str = "Isolated", invert: bool = False) -> Definition:
-    return {"type": "Split", "pattern": {"Regex": pattern}, "behavior": behavior, "invert": invert}
-
-
-def pre_tokenized(*steps: Definition, use_regex: bool = False) -> Change:
-    last = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": use_regex}
-    return lambda d: d.update(pre_tokenizer={"type": "Sequence", "pretokenizers": [*steps, last]})
-
-
-def normalized(*steps: Definition) -> Change:
-    return lambda d: d.update(normalizer={"type": "Sequence", "normalizers": list(steps)})
-
-
-def replaced(pattern: str, content: str) -> Definition:
-    return {"type": "Replace", "pattern": {"String": pattern}, "content": content}
-
 
 VARIANTS: dict[str, Change] = {
     "as trained": lambda d: None,
@@ -160,36 +94,6 @@ def test_equals_hugging_face(definition: Definition, variant: str) -> None:
 
 
 # --- tokenizers of characters -----------------------------------------------------------------------------------
-
-BLANK = "\u2581"
-LLAMA_2 = {
-    "type": "Sequence",
-    "decoders": [
-        replaced(BLANK, " "),
-        {"type": "ByteFallback"},
-        {"type": "Fuse"},
-        {"type": "Strip", "content": " ", "start": 1, "stop": 0},
-    ],
-}
-
-
-@pytest.fixture(scope="module")
-def characters() -> Definition:
-    """A trained BPE over characters with SentencePiece's blank and byte fallback, as tokenizer.json's content."""
-    tokenizer = HuggingFaceTokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
-    tokenizer.normalizer = normalizers.Replace(" ", BLANK)
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(BLANK, "merged_with_next")
-    byte_tokens = [f"<0x{byte:02X}>" for byte in range(256)]
-    trainer = trainers.BpeTrainer(
-        vocab_size=900, limit_alphabet=200, special_tokens=["<unk>", "<s>", "</s>", *byte_tokens], show_progress=False
-    )
-    tokenizer.train_from_iterator(random_texts(3000, seed=6, specials=[]), trainer)
-    content: Definition = json.loads(tokenizer.to_str())
-    content["added_tokens"] = content["added_tokens"][:3]
-    content["normalizer"]["pattern"] = {"String": " "}
-    content["pre_tokenizer"] = None
-    content["decoder"] = LLAMA_2
-    return content
 
 
 def metaspace(scheme: str, split: bool) -> Change:
@@ -352,131 +256,3 @@ def test_long_monotonous_text(request: pytest.FixtureRequest, kind: str, text: s
     tokenizer_json = changed(request.getfixturevalue(kind), normalized({"type": "NFC"}))
     expected = HuggingFaceTokenizer.from_str(tokenizer_json).encode(text, add_special_tokens=False).ids
     assert Tokenizer.from_bytes(compile_tokenizer(tokenizer_json)).encode(text, special=True) == expected
-
-
-def first_token(definition: Definition) -> Definition:
-    token: Definition = next(token for token in definition["added_tokens"] if token["content"] == "<|start|>")
-    return token
-
-
-REFUSALS: dict[str, tuple[Change, str]] = {
-    "normalizer": (normalized({"type": "NFC"}, {"type": "NFKC"}), "normalizer Sequence(NFC, NFKC)"),
-    "post-processor": (
-        lambda d: d.update(post_processor={"type": "BertProcessing", "sep": ["!", 0], "cls": ["!", 0]}),
-        "BertProcessing",
-    ),
-    "tokens behind a text": (
-        lambda d: d.update(
-            post_processor={
-                "type": "TemplateProcessing",
-                "single": [{"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "<|end|>", "type_id": 0}}],
-                "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
-                "special_tokens": {"<|end|>": {"id": "<|end|>", "ids": [701], "tokens": ["<|end|>"]}},
-            }
-        ),
-        "adds tokens behind a text",
-    ),
-    "no decoder": (lambda d: d.update(decoder=None), "no decoder"),
-    "decoder": (lambda d: d.update(decoder={"type": "WordPiece", "prefix": "##", "cleanup": True}), "WordPiece"),
-    "decoder of characters": (lambda d: d.update(decoder={"type": "Fuse"}), "Fuse with pieces of bytes"),
-    "strip before fuse": (
-        lambda d: d.update(decoder={"type": "Strip", "content": " ", "start": 1, "stop": 0}),
-        "decoder Strip",
-    ),
-    "model": (lambda d: d.update(model={"type": "Unigram", "vocab": [["a", 0.0]], "unk_id": 0}), "model Unigram"),
-    "dropout": (lambda d: d["model"].update(dropout=0.1), "dropout = 0.1"),
-    "byte_fallback": (lambda d: d["model"].update(byte_fallback=True), "byte_fallback"),
-    "prefix": (lambda d: d["model"].update(continuing_subword_prefix="##"), "continuing_subword_prefix"),
-    "suffix": (lambda d: d["model"].update(end_of_word_suffix="</w>"), "end_of_word_suffix"),
-    "unknown token missing": (lambda d: without_bytes(d, "<unk>"), "'<unk>'"),
-    "no pre-tokenizer": (lambda d: d.update(pre_tokenizer=None), "decoder ByteLevel with pieces of characters"),
-    "pre-tokenizer": (lambda d: d.update(pre_tokenizer={"type": "UnicodeScripts"}), "UnicodeScripts"),
-    "ByteLevel not last": (lambda d: d["pre_tokenizer"]["pretokenizers"].reverse(), "ByteLevel before others"),
-    "look-behind": (pre_tokenized(split(r"(?<=a)b")), "the group (?<"),
-    "look-ahead over two": (pre_tokenized(split(r"a(?!bc)")), "a look-ahead over more than one character"),
-    "lazy": (pre_tokenized(split(r"a+?b")), "a lazy, possessive or nested repeat"),
-    "any character": (pre_tokenized(split(r"a.")), "the sign ."),
-    "back reference": (pre_tokenized(split(r"(a)\1")), "the escape \\1"),
-    "sets inside sets": (pre_tokenized(split(r"[a[bc]]")), "a set inside a set"),
-    "ignoring case of more": (pre_tokenized(split(r"(?i:[ab])")), "(?i: with anything but single characters"),
-    "matches nothing": (pre_tokenized(split(r"a*")), "matches an empty text"),
-    "quadratic": (pre_tokenized(split(r"a*b|a")), "quadratic time"),
-    "id taken": (lambda d: first_token(d).update(id=5), "'<|start|>' (id 5) clashes"),
-    "two ids": (lambda d: d["model"]["vocab"].update({"<|start|>": 9000}), "'<|start|>' has id"),
-    "id out of order": (
-        lambda d: first_token(d).update(id=9001),
-        "id 9001 in tokenizer.json and 700 in Hugging Face's",
-    ),
-    "unreadable": (lambda d: first_token(d).update(special="maybe"), "Hugging Face's tokenizers refuse"),
-    "id twice": (lambda d: d["model"]["vocab"].update({"new": 5}), "one id to several tokens"),
-    "merge of nothing": (lambda d: d["model"]["merges"].append(["\u0100", "nothing"]), "`nothing`"),
-    "no vocabulary": (lambda d: d["model"].update(vocab={}), "empty vocabulary"),
-    "no model": (lambda d: d.pop("model"), "no model"),
-}
-
-
-@pytest.mark.parametrize("construct", REFUSALS)
-def test_refuses_by_name(definition: Definition, construct: str) -> None:
-    change, named = REFUSALS[construct]
-    with pytest.raises(TokenizerError) as caught:
-        compile_tokenizer(changed(definition, change))
-    assert named in str(caught.value)
-
-
-def test_refuses_special_tokens_that_a_user_could_make(characters: Definition) -> None:
-    model = characters["model"]
-    merged = {**model, "vocab": {**model["vocab"], "</s": 5000}, "merges": [*model["merges"], ["</s", ">"]]}
-    with pytest.raises(TokenizerError, match="merge that gives the special token '</s>'"):
-        compile_tokenizer(json.dumps({**characters, "model": merged}))
-    letter = {**characters["added_tokens"][0], "id": model["vocab"]["e"], "content": "e"}
-    with pytest.raises(TokenizerError, match="special token 'e' of a single character"):
-        compile_tokenizer(json.dumps({**characters, "added_tokens": [*characters["added_tokens"], letter]}))
-
-
-def test_refuses_what_is_no_json() -> None:
-    with pytest.raises(TokenizerError, match=r"tokenizer\.json is no JSON"):
-        compile_tokenizer("{")
-
-
-def test_damaged_files_are_refused(definition: Definition) -> None:
-    data = compile_tokenizer(json.dumps(definition))
-    for length in (0, 7, 15, 20, 200, len(data) // 2, len(data) - 1):
-        with pytest.raises(BundleError):
-            Tokenizer.from_bytes(data[:length])
-    with pytest.raises(BundleError, match="format version 1"):
-        Tokenizer.from_bytes(data[:8] + struct.pack("<I", 1) + data[12:])
-    with pytest.raises(BundleError, match="SATCHTOK"):
-        Tokenizer.from_bytes(b"\0" * 100)
-
-
-@pytest.mark.parametrize(
-    ("section", "content", "named"),
-    [
-        (Section.PRE_TOKENIZER, struct.pack("<III", 99, 0, 0), "operation 99"),
-        (Section.DECODER, struct.pack("<III", 98, 0, 0), "decoder 98"),
-        (Section.MODEL, struct.pack("<IIIII", 7, 700, 0, 0, 5), "model 7"),
-    ],
-)
-def test_unknown_parts_are_refused(definition: Definition, section: Section, content: bytes, named: str) -> None:
-    sections = unpack_sections(compile_tokenizer(json.dumps(definition)))
-    parts = [(Section(kind), content if kind == section else bytes(part)) for kind, part in sections.items()]
-    with pytest.raises(BundleError, match=named):
-        Tokenizer.from_bytes(pack_sections(parts))
-
-
-def test_sections_are_aligned_and_the_file_is_reproducible(definition: Definition) -> None:
-    data = compile_tokenizer(json.dumps(definition))
-    assert compile_tokenizer(json.dumps(definition)) == data
-    (count,) = struct.unpack_from("<I", data, 12)
-    offsets = [struct.unpack_from("<III", data, 16 + 12 * index)[1] for index in range(count)]
-    assert [offset % 8 for offset in offsets] == [0] * count
-    steps = struct.iter_unpack("<III", unpack_sections(data)[Section.PRE_TOKENIZER])
-    assert list(steps) == [(Op.SPLIT, 0, 0), (Op.SPLIT, 1, 0)]
-
-
-def test_the_file_says_what_its_tables_were_made_from(definition: Definition) -> None:
-    info = bytes(unpack_sections(compile_tokenizer(json.dumps(definition)))[Section.INFO]).decode()
-    values = dict(line.split("=") for line in info.splitlines())
-    assert values["tokenizers"] == tokenizers.__version__
-    assert float(values["unicode-regex"]) >= 15.0
-    assert float(values["unicode-digits"]) >= 15.0

@@ -1,0 +1,47 @@
+"""A tiny model and one good build of it, and the command line as a function: what tests of whole builds start from."""
+
+import contextlib
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from satchel.cli import main
+from tiny_model import TINY_CONFIG, Arrays, random_weights
+
+BUILD = ("build", "--backend", "executorch")
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A model, and one good build of it, in a folder with its own cache."""
+
+    model: Path
+    out: Path
+    cache: Path
+    report: dict[str, Any]
+
+
+def sure_weights(seed: int = 1) -> Arrays:
+    """Random weights whose large tied table makes the model expect the token it has just read: 4 bits don't shake that,
+    as they would the near-ties of a merely random model."""
+    weights = random_weights(TINY_CONFIG, seed)
+    weights["model.embed_tokens.weight"] *= np.float32(10)
+    return weights
+
+
+def satchel(*words: object) -> tuple[int, Any, str]:
+    """Exit code, the JSON object of standard output (None if there is none), standard error."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main([str(word) for word in words])
+    return code, json.loads(out.getvalue()) if out.getvalue().startswith("{") else None, err.getvalue()
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
