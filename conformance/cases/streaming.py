@@ -1,9 +1,10 @@
-"""Token ids in, deltas out; and whole generations: calls of the engine, chunks of text, finish reasons."""
+"""Token ids in, deltas out; text in whole grapheme clusters; and whole generations: calls, chunks, finish reasons."""
 
 import random
 from typing import Any
 
 from cases.scripted import END, START, TOKENIZER, ScriptedEngine, ids_of
+from satchel.reference.graphemes import WholeGraphemes
 from satchel.reference.session import GenerateOptions, generate
 from satchel.reference.stream import TextStream
 
@@ -21,6 +22,49 @@ MALFORMED = (
     "e4bda0e5a5", "41e28242f09f4380", "bfbf41", "f4908080",
 )  # fmt: skip
 
+# Pieces as tokens might bring them, by the rules of UAX #29 that they are about.
+PIECES: tuple[tuple[str, ...], ...] = (
+    (),
+    ("", "a", "", "b", ""),
+    ("Hello", " world", "", "!"),
+    ("cafe", "\u0301", " au", " lait"),  # GB9: Extend
+    ("e", "\u0301", "\u0323", "\u0308", "x"),
+    ("no e", "\u0301\u0301 more", "\u0301"),
+    ("\u0301", "a"),  # begins with a mark
+    ("a\n", "\u0301", "b"),  # GB4: nothing joins the end of a line
+    ("a\r", "\nb", "\r", "\r\n", "\n"),  # GB3
+    ("a\x00", "\u200d", "\u0300"),
+    ("a\u200b", "\u0300"),
+    ("\U0001f468", "\u200d", "\U0001f469", "\u200d\U0001f467", "!"),  # GB11
+    ("\U0001f468\u200d", "\U0001f469 and \U0001f469", "\u200d\U0001f4bb"),
+    ("\U0001f469", "\U0001f3fd", "\u200d", "\U0001f680", "\U0001f469"),
+    ("a", "\u200d", "\U0001f469"),  # no pictograph before it
+    ("\U0001f469\u200d\u200d", "\U0001f469"),
+    ("\u2764", "\ufe0f", "\u200d", "\U0001f525", " "),
+    ("1", "\ufe0f", "\u20e3", "2"),
+    ("\U0001f44d", "\U0001f3fd", "\U0001f44d", "\U0001f3fd"),
+    ("\U0001f1e9", "\U0001f1ea", "\U0001f1eb", "\U0001f1f7", "\U0001f1ee"),  # GB12, GB13
+    ("a\U0001f1e9", "\U0001f1ea\U0001f1eb", "\U0001f1f7\U0001f1ee", "x"),
+    ("\U0001f1e9", "\u0308", "\U0001f1ea"),
+    ("\U0001f3f4", *(chr(0xE0000 + ord(letter)) for letter in "gbeng"), "\U000e007f", "."),
+    ("\u1112", "\u1161", "\u11ab", "\u1100", "\u1173", "\u11af", "."),  # GB6, GB7, GB8
+    ("\ud55c", "\uae00", "\uac00", "\u11a8", "\u1161"),
+    ("\uac01", "\u11a8", "\u1100", "\uac01", "\u1161"),
+    ("\u0915", "\u094d", "\u0937", "\u093f", "\u0915"),  # GB9c, GB9a
+    ("\u0915", "\u094d", "\u200d", "\u0937", "\u094d\u0930"),
+    ("\u0915", "\u094d", "\u200c", "\u0937"),
+    ("a", "\u094d", "\u0937"),
+    ("\u1cf5", "\u0995", "\u0995"),
+    ("\U0001f469", "\u094d", "\u200d", "\u0937", "\U0001f469"),
+    ("\u0e01", "\u0e33", "\u0e01\u0e48", "\u0e32"),
+    ("\u05e9", "\u05c1", "\u05b8", "\u05dc"),
+    ("\u0600", "1", "\u0600", "\n", "2"),  # GB9b
+    ("\u0600\u0600", "\u0301", "1"),
+    ("\ufffd", "\u0301", "\ufffd\ufffd"),
+    ("z" + 20 * "\u0335", 20 * "\u0335", "a"),
+    ("\U0010ffff", "\ue000", "\u0300\uffff"),
+)
+
 
 def delta_cases() -> list[dict[str, Any]]:
     """Whole characters byte by byte, bytes that are no text, special tokens in between, and random ids."""
@@ -35,6 +79,18 @@ def delta_cases() -> list[dict[str, Any]]:
     for ids in lists:
         stream = TextStream(TOKENIZER)
         cases.append({"ids": ids, "deltas": [*(stream.push(token) for token in ids), stream.finish()]})
+    return cases
+
+
+def grapheme_cases() -> list[dict[str, Any]]:
+    """The pieces above, and random ones of the characters in them."""
+    source = random.Random(6)
+    characters = sorted({character for pieces in PIECES for piece in pieces for character in piece})
+    drawn = [["".join(source.choices(characters, k=source.randrange(1, 4))) for _ in range(8)] for _ in range(40)]
+    cases = []
+    for pieces in (*PIECES, *drawn):
+        graphemes = WholeGraphemes(TOKENIZER.grapheme_breaks)
+        cases.append({"pieces": pieces, "shown": [*map(graphemes.push, pieces), graphemes.finish()]})
     return cases
 
 
@@ -61,6 +117,9 @@ def generate_cases() -> list[dict[str, Any]]:
         (11, 12, 5, 1, text),
         (2, 64, 8, 12, [*ids_of("\u20ac")[:2], *text]),
         (2, 64, 8, 4, ids_of("\U0001f468")[:3]),
+        (2, 64, 8, 256, [*ids_of("e\u0301e\u0301 it"), END]),
+        (2, 64, 8, 4, ids_of("e\u0301\u0323\u0308\u0301")),
+        (2, 64, 8, 256, [*ids_of("\U0001f468\u200d\U0001f469\u200d\U0001f467 \U0001f1e9\U0001f1ea!"), END]),
     )
     cases: list[dict[str, Any]] = []
     for prompt, context, chunk, max_new_tokens, answer in settings:
@@ -85,4 +144,11 @@ def generate_cases() -> list[dict[str, Any]]:
 
 def contents() -> dict[str, dict[str, Any]]:
     """File name -> its content."""
-    return {"streaming.json": {"deltas": delta_cases(), "generations": generate_cases(), "stop_id": END}}
+    return {
+        "streaming.json": {
+            "deltas": delta_cases(),
+            "graphemes": grapheme_cases(),
+            "generations": generate_cases(),
+            "stop_id": END,
+        }
+    }

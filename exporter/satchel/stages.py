@@ -143,6 +143,7 @@ def text_assets(checkpoint: Checkpoint, workshop: Workshop) -> TextAssets:
         "tokens": [source.bos_token, source.eos_token],
         "code": source_hash("reference"),
         "tokenizers": metadata.version("tokenizers"),
+        "regex": metadata.version("regex"),
         "python": platform.python_version(),  # its Unicode tables take part
     }
     with workshop.console.stage("Text") as stage:

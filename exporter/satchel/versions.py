@@ -33,7 +33,7 @@ def require_pinned(backend: str) -> None:
 
 def installed() -> dict[str, str]:
     """Name -> version of what every build runs on, whatever the backend. For the report."""
-    packages = {name: metadata.version(name) for name in ("numpy", "tokenizers")}
+    packages = {name: metadata.version(name) for name in ("numpy", "regex", "tokenizers")}
     return {"python": platform.python_version(), **packages}
 
 

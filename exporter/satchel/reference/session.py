@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from satchel.errors import ContextLengthError, LogitsError, UsageError
+from satchel.reference.graphemes import WholeGraphemes
 from satchel.reference.sampler import Sampler, SamplingOptions
 from satchel.reference.stop import StopStrings, check_stop_strings
 from satchel.reference.stream import TextStream
@@ -72,7 +73,7 @@ class GenerationStats:
 
 @dataclass(frozen=True)
 class TextChunk:
-    """A piece of the answer: new text, whole characters only, and the ids since the chunk before.
+    """A piece of the answer: new text, whole characters as a reader sees them, and the ids since the chunk before.
 
     Only the last chunk has a finish reason and statistics; its text may be empty.
     """
@@ -168,6 +169,7 @@ def _generate(
     engine = memory.engine
     stream = TextStream(tokenizer)
     stop_strings = StopStrings(options.stop_strings)
+    graphemes = WholeGraphemes(tokenizer.grapheme_breaks)
     cached = position = memory.reusable(prompt_ids)
     generated = 0
     first_token = None
@@ -193,7 +195,7 @@ def _generate(
             break
         generated += 1
         unsent.append(token)
-        shown = stop_strings.push(stream.push(token))
+        shown = graphemes.push(stop_strings.push(stream.push(token)))
         if stop_strings.found:
             reason = FinishReason.STOP
             break
@@ -222,7 +224,7 @@ def _generate(
         prefill_tokens_per_second=_rate(min(position, len(prompt_ids)) - cached, prefill_seconds),
         decode_tokens_per_second=_rate(decoded, decode_seconds) if decoded else None,
     )
-    shown += stop_strings.push(stream.finish()) + stop_strings.finish()
+    shown += graphemes.push(stop_strings.push(stream.finish()) + stop_strings.finish()) + graphemes.finish()
     yield TextChunk(shown, tuple(unsent), reason, stats)
 
 

@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from satchel.errors import BundleError
+from satchel.reference.graphemes import GraphemeBreaks
 from satchel.reference.steps import Classes, Piece, Steps
 from satchel.reference.token_text import TextDecoder, TextInParts
 from satchel.reference.tokenizer_compiler import compile_tokenizer as compile_tokenizer
@@ -70,6 +71,7 @@ class Tokenizer:
         self._normalizer = Steps(sections, Section.NORMALIZER, self._classes)
         self._pre_tokenizer = Steps(sections, Section.PRE_TOKENIZER, self._classes)
         self._decoder = TextDecoder(sections)
+        self.grapheme_breaks = GraphemeBreaks(sections[Section.GRAPHEMES])
         self.added_tokens = _read_added(sections[Section.ADDED_TOKENS], sections[Section.ADDED_POINTS])
         self._taking_left = {token.id for token in self.added_tokens if token.flags & AddedFlag.LSTRIP}
         self._taking_right = {token.id for token in self.added_tokens if token.flags & AddedFlag.RSTRIP}

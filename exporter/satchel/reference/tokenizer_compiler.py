@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from satchel.errors import TokenizerError
+from satchel.reference.grapheme_compiler import grapheme_section
 from satchel.reference.steps_compiler import Steps, kind, refuse
 from satchel.reference.tokenizer_format import (
     BYTE_OF_CHARACTER,
@@ -92,6 +93,7 @@ def compile_tokenizer(tokenizer_json: str) -> bytes:
         (Section.ADDED_TOKENS, added_records),
         (Section.ADDED_POINTS, added_points),
         (Section.START_IDS, _start_ids(_component(loaded.post_processor))),
+        (Section.GRAPHEMES, grapheme_section()),
     ]
     if any(op == Op.NFC for op, _, _ in steps.normalizer):
         sections.append((Section.CANONICAL, _canonical()))
@@ -100,6 +102,7 @@ def compile_tokenizer(tokenizer_json: str) -> bytes:
 
 def _info() -> bytes:
     """What the tables were made from, for people and bug reports; no reader acts on it."""
+    import regex
     import tokenizers
 
     unicode = unicode_versions()
@@ -107,6 +110,7 @@ def _info() -> bytes:
         "tokenizers": tokenizers.__version__,
         "unicode-regex": unicode["regex"],
         "unicode-digits": unicode["digits"],
+        "regex": regex.__version__,
     }
     return "".join(f"{key}={value}\n" for key, value in lines.items()).encode()
 

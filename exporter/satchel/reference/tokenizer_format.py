@@ -11,7 +11,7 @@ from enum import IntEnum, IntFlag
 from satchel.errors import BundleError
 
 MAGIC = b"SATCHTOK"
-VERSION = 2
+VERSION = 3
 ALIGNMENT = 8
 
 _HEADER = struct.Struct("<8sII")  # magic, version, number of sections
@@ -44,6 +44,7 @@ class Section(IntEnum):
     ADDED_POINTS = 18
     START_IDS = 19
     CANONICAL = 20
+    GRAPHEMES = 21
 
 
 class Model(IntEnum):

@@ -59,9 +59,9 @@ def test_stops_at_the_end_of_the_turn(tokenizer: Tokenizer) -> None:
     answer = ids_of(tokenizer, "Hi \u4f60")
     engine = Parrot([*answer, STOP])
     chunks = run(engine, tokenizer, [1, 2, 3, 4, 5], GenerateOptions())
-    assert [chunk.text for chunk in chunks] == ["H", "i", " ", "\u4f60", ""]
+    assert [chunk.text for chunk in chunks] == ["H", "i", " ", "\u4f60"]
     assert [token for chunk in chunks for token in chunk.ids] == answer
-    assert [chunk.finish_reason for chunk in chunks[:-1]] == [None] * 4
+    assert [chunk.finish_reason for chunk in chunks[:-1]] == [None] * 3
     last = chunks[-1]
     assert last.finish_reason == FinishReason.STOP
     assert last.stats is not None

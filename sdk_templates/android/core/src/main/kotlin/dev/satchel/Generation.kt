@@ -33,6 +33,7 @@ internal class Generation(
     private val timeoutNanos = options.timeout?.inWholeNanoseconds ?: Long.MAX_VALUE
     private val stopStrings = StopStrings(options.stopStrings)
     private val stream = tokenizer.newStream()
+    private val graphemes = tokenizer.newGraphemes()
     private val single = IntArray(1)
     private val unsent = Ids.Buffer()
 
@@ -153,7 +154,7 @@ internal class Generation(
         generated++
         single[0] = token
         unsent.add(token)
-        text = stopStrings.push(stream.add(token))
+        text = graphemes.push(stopStrings.push(stream.add(token)))
         if (stopStrings.found) reason = FinishReason.STOP
     }
 
@@ -164,7 +165,8 @@ internal class Generation(
     }
 
     private fun last(): TextChunk {
-        val rest = takeText() + stopStrings.push(stream.end()) + stopStrings.finish()
+        val unfinished = stopStrings.push(stream.end()) + stopStrings.finish()
+        val rest = takeText() + graphemes.push(unfinished) + graphemes.finish()
         val decoded = maxOf(0, position - prompt.size)
         val stats = GenerationStats(
             promptTokens = prompt.size,

@@ -24,7 +24,8 @@ public enum class FinishReason {
 /**
  * A piece of the model's answer.
  *
- * @property text the text since the piece before, whole characters only; may be empty in the last piece
+ * @property text the text since the piece before, whole characters as a reader sees them: no emoji is split, and no accent
+ * comes without its letter; may be empty in the last piece
  * @property ids the token ids since the piece before
  * @property finishReason why the generation ended; null in all pieces but the last
  * @property stats counts and times; null in all pieces but the last

@@ -34,6 +34,7 @@ internal class Tokenizer(
     private val secondPass: AddedTokens
     private val preTokenizer: TextSteps
     private val decoder: TextDecoder
+    private val graphemeBreaks = GraphemeBreaks(sections)
 
     init {
         val model = sections.ints(TokenizerSections.MODEL).toArray()
@@ -106,6 +107,9 @@ internal class Tokenizer(
 
     /** A text whose ids come one by one, special tokens left out. */
     fun newStream(): TextStream = TextStream(vocabulary, decoder.begin(), skipSpecial = true)
+
+    /** A text that comes in pieces and is to be shown in whole grapheme clusters. */
+    fun newGraphemes(): WholeGraphemes = WholeGraphemes(graphemeBreaks)
 
     private fun takesBlanks(id: Int, after: Boolean): Boolean =
         firstPass.takesBlanks(id, after) || secondPass.takesBlanks(id, after)

@@ -31,7 +31,7 @@ internal class TokenizerSections(
             }
             places[this.data.getInt(entry)] = offset until offset + length
         }
-        val missing = (INFO..START_IDS).filterNot(places::containsKey)
+        val missing = (INFO..GRAPHEMES).filterNot { it in places || it == CANONICAL }
         if (missing.isNotEmpty()) throw Tokenizer.damaged("sections $missing", "none")
     }
 
@@ -58,7 +58,7 @@ internal class TokenizerSections(
 
     companion object {
         private const val MAGIC = "SATCHTOK"
-        private const val VERSION = 2
+        private const val VERSION = 3
         private const val HEADER = 16
         private const val ENTRY = 12
 
@@ -82,6 +82,7 @@ internal class TokenizerSections(
         const val ADDED_POINTS = 18
         const val START_IDS = 19
         const val CANONICAL = 20
+        const val GRAPHEMES = 21
     }
 }
 

@@ -33,8 +33,8 @@ class SatchelModelTest {
     fun `an answer streams as whole characters and ends with its turn`() = runTest {
         load(FakeEngine.saying("né 🙂")).use { model ->
             val chunks = model.newSession().streamResponse("Hi").toList()
-            assertEquals(listOf("n", "é", " ", "🙂", ""), chunks.map { it.text })
-            assertEquals(listOf(1, 2, 1, 4, 0), chunks.map { it.ids.size })
+            assertEquals(listOf("n", "é", " ", "🙂"), chunks.map { it.text })
+            assertEquals(listOf(1 + 2, 1, 4, 0), chunks.map { it.ids.size }) // each comes with the ids of the next
             assertTrue(chunks.dropLast(1).all { it.finishReason == null && it.stats == null })
             assertEquals(FinishReason.STOP, chunks.last().finishReason)
             assertEquals(8, chunks.last().stats!!.generatedTokens)
@@ -105,13 +105,13 @@ class SatchelModelTest {
         load(engine).use { model ->
             model.generate("hi", GenerateOptions(maxNewTokens = 20)).collect { chunk ->
                 if (chunk.finishReason != null) return@collect
-                val expected = minOf(++chunks + 1, 20) // the step of the prompt gives the first token
+                val expected = minOf(++chunks + 2, 20) // a chunk comes when the token behind it is there
                 engine.awaitSteps(expected)
                 Thread.sleep(5)
                 assertEquals(expected, engine.steps.get())
             }
         }
-        assertEquals(20, chunks)
+        assertEquals(19, chunks)
     }
 
     @Test
@@ -121,28 +121,28 @@ class SatchelModelTest {
             load(engine).use { model ->
                 val session = model.newSession()
                 val answer = session.streamResponse("a").onEach {
-                    engine.awaitSteps(2)
+                    engine.awaitSteps(3)
                     session.stop()
                 }.toList()
-                assertEquals(2, engine.steps.get())
-                assertEquals(listOf("x", ""), answer.map { it.text })
+                assertEquals(3, engine.steps.get())
+                assertEquals(listOf("x", "x"), answer.map { it.text })
                 assertEquals(FinishReason.CANCELLED, answer.last().finishReason)
-                // User, a, end, assistant; not the x, which was fed ahead.
-                assertEquals(4, session.respond("b", GenerateOptions(maxNewTokens = 1)).stats!!.cachedTokens)
+                // User, a, end, assistant, x; not the second x, which was fed ahead.
+                assertEquals(5, session.respond("b", GenerateOptions(maxNewTokens = 1)).stats!!.cachedTokens)
             }
         }
 
     @Test
     fun `a failure ahead of a collector who stops is not heard of`() = runTest {
         val failed = CountDownLatch(1)
-        val engine = FakeEngine { fed -> if (fed.size > 4 && failed.count > 0) fail(failed) else 'x'.code }
+        val engine = FakeEngine { fed -> if (fed.size > 5 && failed.count > 0) fail(failed) else 'x'.code }
         load(engine).use { model ->
             val session = model.newSession()
             val answer = session.streamResponse("a").onEach {
                 assertTrue(failed.await(10, TimeUnit.SECONDS))
                 session.stop()
             }.toList()
-            assertEquals(listOf("x", ""), answer.map { it.text })
+            assertEquals(listOf("x", "x"), answer.map { it.text })
             assertEquals(FinishReason.CANCELLED, answer.last().finishReason)
         }
     }
@@ -154,7 +154,7 @@ class SatchelModelTest {
 
     @Test
     fun `a failure ahead of the collector comes behind the chunk that it has`() = runTest {
-        val engine = FakeEngine { fed -> if (fed.size > 3) error("broken") else 'x'.code }
+        val engine = FakeEngine { fed -> if (fed.size > 4) error("broken") else 'x'.code }
         load(engine).use { model ->
             val seen = StringBuilder()
             val error = assertFailsWith<IllegalStateException> { model.generate("hi").collect { seen.append(it.text) } }

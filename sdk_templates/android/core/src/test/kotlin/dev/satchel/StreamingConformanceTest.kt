@@ -19,6 +19,14 @@ class StreamingConformanceTest {
     }
 
     @Test
+    fun `no grapheme cluster is split, as in the reference`() =
+        ConformanceCases.forEach("streaming.json", "graphemes") { case ->
+            val graphemes = ConformanceCases.tokenizers.getValue("chat").newGraphemes()
+            val shown = case.texts("pieces").map(graphemes::push)
+            assertEquals(case.texts("shown"), shown + graphemes.finish())
+        }
+
+    @Test
     fun `the engine is called, and chunks come, as in the reference`() = generations("streaming.json")
 
     @Test

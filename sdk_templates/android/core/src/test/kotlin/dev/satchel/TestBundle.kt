@@ -90,16 +90,18 @@ object TestBundle {
             ints(added),
             ints(sorted.flatMap { id -> special[id].map(Byte::toInt) }),
             ints(emptyList()), // ids that open a text
+            ints(listOf(1, 1, 1, 1, 0)), // grapheme clusters: each character is one
         )
+        val kinds = (1..19) + 21 // all but canonical composition
         val body = ByteArrayOutputStream()
         val directory = ArrayList<Int>()
         val bodyStart = 16 + 12 * sections.size
         sections.forEachIndexed { index, bytes ->
             while ((bodyStart + body.size()) % 8 != 0) body.write(0)
-            directory += listOf(index + 1, bodyStart + body.size(), bytes.size)
+            directory += listOf(kinds[index], bodyStart + body.size(), bytes.size)
             body.write(bytes)
         }
-        return "SATCHTOK".encodeToByteArray() + ints(listOf(2, sections.size) + directory) + body.toByteArray()
+        return "SATCHTOK".encodeToByteArray() + ints(listOf(3, sections.size) + directory) + body.toByteArray()
     }
 
     fun sha256(bytes: ByteArray): String =
