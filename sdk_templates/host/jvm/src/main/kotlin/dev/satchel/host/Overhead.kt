@@ -24,19 +24,20 @@ internal object Overhead {
         val bundle = File(line.positional(0, "BUNDLE"))
         var tokens = line.int("tokens") ?: 128
         val threads = line.int("threads") ?: 1
-        val options = GenerateOptions(maxNewTokens = tokens + 1, temperature = 0.0)
+        // The first chunk, where the clock starts, comes with the second token: its text is held until then.
+        val options = GenerateOptions(maxNewTokens = tokens + 2, temperature = 0.0)
         val bare = ArrayList<Double>()
         val whole = ArrayList<Double>()
         runBlocking {
             SatchelModel.load(bundle, threads).use { model ->
                 TokenEngine.open(bundle, threads).use { engine ->
                     val answer = model.respond(PROMPT, options)
-                    tokens = minOf(tokens, answer.ids.size - 1) // a model may end its turn earlier
-                    val ids = answer.ids.take(tokens).toIntArray()
-                    val prompt = checkNotNull(answer.stats).promptTokens
-                    repeat(prompt) { engine.forward(intArrayOf(ids[0]), it) }
+                    tokens = minOf(tokens, answer.ids.size - 2) // a model may end its turn earlier
+                    val ids = answer.ids.drop(1).take(tokens).toIntArray()
+                    val start = checkNotNull(answer.stats).promptTokens + 1
+                    repeat(start) { engine.forward(intArrayOf(ids[0]), it) }
                     repeat(line.int("rounds") ?: 8) {
-                        bare += feed(engine, ids, prompt)
+                        bare += feed(engine, ids, start)
                         var first = TimeSource.Monotonic.markNow()
                         var chunks = 0
                         model.generate(PROMPT, options).collect {
