@@ -59,9 +59,8 @@ public abstract class UnavailableReason internal constructor(
         public val requiredBytes: Long,
         public val availableBytes: Long,
     ) : UnavailableReason(
-        "The model needs ${megabytes(
-            requiredBytes,
-        )} of storage and ${megabytes(availableBytes)} are free; free some",
+        "The model needs ${megabytes(requiredBytes)} of storage and " +
+            "${megabytes(availableBytes)} are free; free some",
     )
 
     /**
