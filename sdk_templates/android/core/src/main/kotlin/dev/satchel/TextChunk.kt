@@ -26,7 +26,7 @@ public enum class FinishReason {
  *
  * @property text the text since the piece before, whole characters as a reader sees them: no emoji is split, and no accent
  * comes without its letter; may be empty in the last piece
- * @property ids the token ids since the piece before
+ * @property ids the token ids since the piece before, those whose text is still to come among them
  * @property finishReason why the generation ended; null in all pieces but the last
  * @property stats counts and times; null in all pieces but the last
  */
