@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from satchel.reference.tokenizer_format import CODE_POINTS
+from satchel.reference.unicode_classes import code_points, every_character
 
 # The classes that the rules tell apart. Extend has three parts: a LINKER joins the next consonant, EXTEND lets it,
 # SEPARATOR (U+200C) does not. A SIGN links as well but is no Extend. OTHER is all the rest.
@@ -100,12 +101,11 @@ def grapheme_section() -> bytes:
 def _runs() -> list[int]:
     import regex
 
-    points = np.delete(np.arange(CODE_POINTS, dtype="<u4"), np.r_[0xD800:0xE000])
-    every_character = points.tobytes().decode("utf-32-le")
+    points, text = code_points(), every_character()
     classes = np.zeros(CODE_POINTS, dtype=np.int64)
     for number, kind in enumerate(_CLASSES):
         if kind in _PROPERTIES:
-            for run in regex.finditer(f"(?V1){_PROPERTIES[kind]}+", every_character):
+            for run in regex.finditer(f"(?V1){_PROPERTIES[kind]}+", text):
                 classes[points[run.start()] : points[run.end() - 1] + 1] = number
     starts = np.flatnonzero(np.diff(classes, prepend=-1))
     return list((starts * 256 + classes[starts]).tolist())

@@ -147,7 +147,7 @@ def word_set() -> CharacterSet:
     """What may not stand beside an added token that is a single_word."""
     from tokenizers import pre_tokenizers
 
-    points = _points()
+    points = code_points()
     text = "".join(f"a{chr(point)} " for point in points)
     joined = np.zeros(CODE_POINTS, dtype=bool)
     for _, (start, end) in pre_tokenizers.Whitespace().pre_tokenize_str(text):
@@ -179,19 +179,21 @@ def _ascii_letters_of_any_case() -> CharacterSet:
 
 
 @lru_cache(maxsize=1)
-def _points() -> NDArray[np.uint32]:
+def code_points() -> NDArray[np.uint32]:
+    """All code points that a text can have, ascending: no surrogates. uint32 [1112064]."""
     points = np.arange(CODE_POINTS, dtype=np.uint32)
     return np.delete(points, np.r_[_SURROGATES])
 
 
-def _every_character() -> str:
-    return _points().astype("<u4").tobytes().decode("utf-32-le")
+def every_character() -> str:
+    """The text of all code points, each once, in the order of `code_points`."""
+    return code_points().astype("<u4").tobytes().decode("utf-32-le")
 
 
 def _removed_by(splitter: "PreTokenizer") -> CharacterSet:
-    points = _points()
+    points = code_points()
     removed = np.ones(len(points), dtype=bool)
-    for _, (start, end) in splitter.pre_tokenize_str(_every_character()):
+    for _, (start, end) in splitter.pre_tokenize_str(every_character()):
         removed[start:end] = False
     mask = np.zeros(CODE_POINTS, dtype=bool)
     mask[points[removed]] = True
@@ -200,9 +202,9 @@ def _removed_by(splitter: "PreTokenizer") -> CharacterSet:
 
 def _cut_out_by(splitter: "PreTokenizer") -> CharacterSet:
     """For a splitter that keeps what it finds: found and other runs alternate, and U+0000 is not found."""
-    points = _points()
+    points = code_points()
     mask = np.zeros(CODE_POINTS, dtype=bool)
-    for _, (start, end) in splitter.pre_tokenize_str(_every_character())[1::2]:
+    for _, (start, end) in splitter.pre_tokenize_str(every_character())[1::2]:
         mask[points[start:end]] = True
     return CharacterSet(mask)
 

@@ -7,6 +7,7 @@ import regex
 
 from satchel.reference.grapheme_compiler import grapheme_section
 from satchel.reference.graphemes import GraphemeBreaks, WholeGraphemes
+from satchel.reference.unicode_classes import every_character
 
 # The properties that the rules of UAX #29 tell apart, and scripts.
 BREAKS = (
@@ -39,8 +40,7 @@ def breaks() -> GraphemeBreaks:
 @pytest.fixture(scope="module")
 def members() -> list[list[str]]:
     """The characters of each property."""
-    every_character = "".join(map(chr, (*range(0xD800), *range(0xE000, 0x110000))))
-    return [regex.findall(rf"\p{{{name}}}", every_character) for name in PROPERTIES]
+    return [regex.findall(rf"\p{{{name}}}", every_character()) for name in PROPERTIES]
 
 
 def random_text(source: random.Random, members: list[list[str]]) -> str:
