@@ -8,7 +8,7 @@
 # make conformance      the shared cases in every language: language x kind, passed and failed
 # make docs             rewrite docs/cli.md, and the pages of the Kotlin API: build/docs/kotlin
 # make venv             only the environment, with what building and validating need
-# make clean            remove what was built here (not the environment, not the cache)
+# make clean            remove what was built here and nothing else (not the environment, not the cache)
 
 MODEL ?= smollm2-135m-instruct
 OUT ?= build
@@ -65,13 +65,16 @@ bench: | need-cxx need-node $(VENV)/.product $(BENCH)/.llama $(BENCH)/.packages
 
 docs: | need-maven $(VENV)/.dev
 	$(PY) scripts/cli_docs.py
+	$(PY) scripts/made.py claim build/docs
 	$(MVN) --quiet --file scripts/dokka.xml dokka:dokka
+	$(PY) scripts/made.py mark build/docs
 	@echo "The Kotlin API: build/docs/kotlin/index.html"
 
 venv: | $(VENV)/.product
 
-clean:
-	rm -rf $(OUT) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+clean: | need-python
+	$(PYTHON) scripts/made.py remove $(OUT)
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find sdk_templates -type d -name target -prune -exec rm -rf {} +
 
 # --- programs that pip can't install: named with the command that installs them, before anything slow ---

@@ -19,6 +19,7 @@ from xml.etree import ElementTree
 from apk import Content, misaligned, write_apk
 from resource_table import write_framework
 from satchel.errors import BundleError, SatchelError, ToolFailedError
+from satchel.files import assembled_folder
 from satchel.package.aar import xml_bytes
 from satchel.tools import Tools
 
@@ -30,6 +31,7 @@ APK = "satchel-example.apk"
 
 _RUNTIME = "executorch-android"
 _ANDROID = "{http://schemas.android.com/apk/res/android}"
+_KEY = "debug.p12"
 _KEY_PASSWORD = "android"  # the one that every debug key has
 
 
@@ -54,6 +56,15 @@ class BuiltApp:
     classes: Path  # folder of the app's own classes
     class_path: tuple[Path, ...]  # jars of its libraries
     has_runtime: bool
+
+    def moved(self, folder: Path, to: Path) -> "BuiltApp":
+        """The same after what lay in `folder` has come to lie in `to`."""
+
+        def place(path: Path) -> Path:
+            return to / path.relative_to(folder)
+
+        libraries = tuple(place(library) for library in self.class_path)
+        return BuiltApp(place(self.apk), place(self.classes), libraries, self.has_runtime)
 
 
 def read_app(project: Path = PROJECT) -> App:
@@ -80,17 +91,24 @@ def read_app(project: Path = PROJECT) -> App:
 
 
 def build(tools: Tools, repository: Path = REPOSITORY, work: Path = WORK, project: Path = PROJECT) -> BuiltApp:
-    """Build the app of `project` with the model library in `repository`; everything is written below `work`.
+    """Build the app of `project` with the model library in `repository`; `work` is replaced when the APK is verified.
 
-    Raises BundleError if the repository lacks the model library, ToolMissingError, ToolFailedError.
+    Raises OutputError if `work` is not Satchel's to replace, BundleError if the repository lacks the model library,
+    ToolMissingError, ToolFailedError.
     """
     _ = tools.maven, tools.java, tools.aapt2, tools.apksigner, tools.keytool  # named before anything slow
     app = read_app(project)
     group, artifact, version = app.model
     if not (repository / group.replace(".", "/") / artifact / version).is_dir():
         raise BundleError(f"{repository} has no {':'.join(app.model)}, which the example app uses. Run: make android")
-    for stale in ("libraries", "classes", "resources", "maven", "dex"):
-        shutil.rmtree(work / stale, ignore_errors=True)
+    with assembled_folder(work) as folder:
+        if (work / _KEY).exists():  # so that this build installs over the last one
+            shutil.copyfile(work / _KEY, folder / _KEY)
+        built = _build(tools, app, repository, folder, project)
+    return built.moved(folder, work)
+
+
+def _build(tools: Tools, app: App, repository: Path, work: Path, project: Path) -> BuiltApp:
     maven = Maven(tools, app, repository, work, project)
     has_runtime = maven.fetch()
     libraries = [*sorted((work / "libraries").glob("*.jar")), *_unpack_classes(work)]
@@ -253,8 +271,8 @@ def _services(libraries: list[Path]) -> dict[str, Content]:
 
 
 def _sign(tools: Tools, app: App, work: Path, unsigned: Path) -> Path:
-    """Sign with this checkout's debug key: made once, so that a later build installs over this one."""
-    key = work / "debug.p12"
+    """Sign with this checkout's debug key, made once."""
+    key = work / _KEY
     if not key.exists():
         made = work / "debug-new.p12"
         made.unlink(missing_ok=True)

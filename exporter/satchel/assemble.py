@@ -50,7 +50,7 @@ def assemble(
 
     companions: also write what the backend's own engine reads (LiteRT-LM's file).
     """
-    folder.mkdir()
+    folder.mkdir(parents=True)
     spec = stages.program_spec(checkpoint, weights.plan, recipe.context_length, recipe.prefill_chunk)
     skeleton = stages.skeleton(backend, spec, workshop)
     program = folder / backend.format.PROGRAM_FILE

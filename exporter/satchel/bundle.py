@@ -7,15 +7,13 @@ the same bytes.
 
 import json
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from satchel.errors import BundleError
+from satchel.files import canonical_json
 from satchel.hashing import content_bytes, content_sha256
 
 SCHEMA_VERSION = 1
@@ -360,37 +358,3 @@ def write_manifest(folder: Path, manifest: Manifest, files: Mapping[str, str]) -
     complete = Manifest(**{**vars(manifest), "artifacts": artifacts})
     (folder / MANIFEST).write_bytes(canonical_json(complete.to_json()))
     return complete
-
-
-@contextmanager
-def assembled_folder(destination: Path) -> Iterator[Path]:
-    """A fresh folder to fill, which becomes `destination` only when the block ends without an error.
-
-    Until then the last good `destination` stays as it is; on an error or Ctrl-C the half-filled folder is removed.
-    """
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    previous = destination.with_name(f".{destination.name}.previous")
-    if previous.exists() and not destination.exists():  # a run died between the two renames below
-        previous.rename(destination)
-    filling = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
-    try:
-        filling.chmod(0o755)  # mkdtemp makes a private folder
-        yield filling
-        if destination.exists():
-            _remove(previous)
-            destination.rename(previous)
-        filling.rename(destination)
-    except BaseException:
-        _remove(filling)
-        raise
-    _remove(previous)
-
-
-def canonical_json(value: Any) -> bytes:
-    """JSON the way every file of Satchel has it: UTF-8, sorted keys, two spaces, a newline at the end."""
-    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def _remove(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)

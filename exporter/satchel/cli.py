@@ -25,7 +25,7 @@ VALIDATION_TARGETS = ("host", "jvm", "arm64", "adb", "simulator")
 TARGET_BACKENDS = {"android": ("executorch", "litert"), "ios": ("coreml",), "all": BACKENDS}
 BUILT_VALIDATION_TARGETS = ("host", "jvm")
 
-_NOT_OUR_FAULT = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+_OURS = (None, errno.ENOENT, errno.EBADF, errno.EINVAL)  # every other error is about the machine and its files
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
 json_option = click.option("--json", "json_output", is_flag=True, help="Print one JSON object on standard output.")
@@ -111,6 +111,7 @@ def build(
         console.block(
             "Paste into settings.gradle.kts, and from `dependencies` on into the app's build.gradle.kts:", result.gradle
         )
+    console.judgement(result.report)
 
 
 @cli.command()
@@ -276,6 +277,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Never raises, except for errors in the error handling itself."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     console = Console("--json" in words)
+    if sys.stdout is None:  # closed by the caller: the next file that is opened would take its place
+        console.error("Standard output is closed, so no result could be printed. Leave it open, or name a file: > FILE")
+        return 1
     try:
         cli.main(args=words, prog_name="satchel", standalone_mode=False)
     except click.exceptions.Exit as exit_:
@@ -291,7 +295,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.note("Interrupted. Nothing half-written is left behind; the same command resumes where it stopped.")
         return INTERRUPTED
     except OSError as error:
-        if error.errno not in _NOT_OUR_FAULT:
+        if error.errno in _OURS:
             console.defect(error)
         else:
             console.error(f"{error.filename or 'A file'} can't be read or written: {error.strerror}.")

@@ -221,7 +221,21 @@ class Console:
                     (mark, backend, name, _number(gate["value"], ".4g") or "NaN", _number(gate["limit"], ".4g"))
                 )
         self.table(("", "backend", "gate", "value", "limit"), rows, right=("value", "limit"))
-        self.line("passed" if report["passed"] else "FAILED")
+        self.judgement(report)
+
+    def judgement(self, report: Mapping[str, Any]) -> None:
+        """The verdict of a report.json in one line, the last one that a build or a validation prints."""
+        backends = ", ".join(report["backends"])
+        if report["passed"]:
+            self.line(f"passed: {backends}")
+        elif report["passed"] is None:
+            unmeasured = [name for name, part in report["backends"].items() if part["verdict"] == "weights-only"]
+            self.line(
+                f"NOT PROVEN: weights-only for {', '.join(unmeasured)}, whose behaviour was not measured; "
+                "a library of it has a version that ends in -unproven"
+            )
+        else:
+            self.line("FAILED")
 
     def text(self, chunk: str) -> None:
         """A piece of generated text, as soon as it is there."""

@@ -24,6 +24,10 @@ class RecipeError(UsageError):
     """A recipe file is missing, malformed or names an unknown key or value."""
 
 
+class OutputError(UsageError):
+    """The output folder holds what Satchel did not make and would replace, or is the model's own."""
+
+
 class NotBuiltYetError(UsageError):
     """A backend or target that the design names but this version does not have."""
 
@@ -104,6 +108,10 @@ class ToolMissingError(SatchelError):
 
 
 # --- 1: anything else -------------------------------------------------------------------------------------------
+
+
+class OutputBusyError(SatchelError):
+    """Another build is writing to the same output folder."""
 
 
 class ToolFailedError(SatchelError):

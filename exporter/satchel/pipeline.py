@@ -1,9 +1,6 @@
 """build(): from a model to verified bundles and libraries. The story, straight through."""
 
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +8,20 @@ from typing import Any
 from satchel import __version__, stages
 from satchel.assemble import assemble
 from satchel.backends import BACKENDS, NATIVE_OFFSET, VARIANTS, Backend
-from satchel.bundle import MANIFEST, Bundle, assembled_folder, find_bundles, read_bundle
+from satchel.bundle import MANIFEST, Bundle, find_bundles, read_bundle, verify_bundle
 from satchel.cache import Cache
 from satchel.console import ArtifactRow, Console
 from satchel.errors import UsageError
-from satchel.package.android import Coordinates, Packaged, gradle_dependencies, gradle_settings, package_android
+from satchel.files import require_apart
+from satchel.output import ANDROID, BUNDLES, opened_output
+from satchel.package.android import (
+    REPOSITORY,
+    Coordinates,
+    Packaged,
+    gradle_dependencies,
+    gradle_settings,
+    package_android,
+)
 from satchel.package.sdk import require_compiler
 from satchel.quantize.planning import plan_for
 from satchel.quantize.recipe import Recipe, load_recipe
@@ -29,12 +35,12 @@ from satchel.validate.report import (
     FileRecord,
     SameCodes,
     merged,
+    new_report,
     read_report,
     with_same_codes,
     write_report,
 )
 
-REJECTED = "rejected"
 MINIMUM_CONTEXT = 32  # the graph proof needs room for a prefill and for decoding after it
 
 
@@ -87,7 +93,7 @@ def build(options: BuildOptions, console: Console) -> BuildResult:
     """MODEL to bundles, libraries and report under `options.out`.
 
     A failed gate leaves bundle and report under `out`/rejected, packs nothing and leaves the last good output alone;
-    so does an error at any moment, since nothing gets its final name before everything is packed.
+    so does an error at any moment: everything is published at once, when everything is packed (satchel.output).
     """
     workshop = Workshop(Cache.default(), Tools(), console)
     coordinates = Coordinates(options.group, options.namespace, options.model_version)
@@ -95,18 +101,20 @@ def build(options: BuildOptions, console: Console) -> BuildResult:
     backends = _backends(options)
     for note in dict.fromkeys(note for backend in backends.values() for note in backend.notes):
         console.warn(note)
-    for_android = any(backend.android_library for backend in backends.values())
-    if for_android:
-        require_compiler(workshop.cache, workshop.tools)
-    checkpoint = stages.model(options.model, workshop)
-    check_context_length(checkpoint, recipe.context_length)
-    plan = plan_for(recipe, checkpoint)
-    spec = stages.program_spec(checkpoint, plan, recipe.context_length, recipe.prefill_chunk)
-    for backend in backends.values():
-        stages.require_packages(backend, spec, options.validate, workshop)
-    libraries: list[Packaged] = []
+    require_apart(options.out, options.model)
+    with opened_output(options.out) as output:
+        neighbours = _neighbours(output.bundles, backends)
+        for_android = any(backend.android_library for backend in backends.values())
+        if for_android:
+            require_compiler(workshop.cache, workshop.tools)
+        checkpoint = stages.model(options.model, workshop)
+        check_context_length(checkpoint, recipe.context_length)
+        plan = plan_for(recipe, checkpoint)
+        spec = stages.program_spec(checkpoint, plan, recipe.context_length, recipe.prefill_chunk)
+        for backend in backends.values():
+            stages.require_packages(backend, spec, options.validate, workshop)
+        relatives = _relatives(neighbours, checkpoint, recipe, console)
 
-    with _work_folder(options.out) as work:
         assets = stages.text_assets(checkpoint, workshop)
         weights = stages.quantized(checkpoint, plan, workshop)
         parts = {
@@ -116,28 +124,36 @@ def build(options: BuildOptions, console: Console) -> BuildResult:
                 recipe,
                 weights,
                 assets,
-                work / name,
+                output.work / BUNDLES / name,
                 options.validate,
                 options.companions,
                 workshop,
             )
             for name, backend in backends.items()
         }
-        bundles = [*find_bundles(work), *_other_bundles(options.out / "bundle", parts)]
+        bundles = [*find_bundles(output.work / BUNDLES), *relatives]
         same = same_codes.compare(bundles)
         failure = _failure(parts, same, recipe)
-        if not failure:
-            if for_android:
-                bundles = [bundle for bundle in bundles if stages.backend_of(bundle).android_library]
-                destination = options.out / "android"
-                libraries = package_android(bundles, destination, coordinates, workshop.cache, workshop.tools, console)
-            shutil.rmtree(options.out / REJECTED, ignore_errors=True)  # an earlier attempt's
-        home = options.out / REJECTED if failure else options.out
-        for name in parts:
-            _publish(work / name, home / "bundle" / name)
-    report = _report(options, parts, same, checkpoint, recipe, libraries, home)
-    page = write_report(home, report)
-    return BuildResult(_rows(parts, libraries), report, page, failure, _gradle(options.out, libraries))
+        libraries: list[Packaged] | None = None
+        if for_android and not failure:
+            libraries = package_android(
+                [bundle for bundle in bundles if stages.backend_of(bundle).android_library],
+                output.work / ANDROID,
+                coordinates,
+                workshop.cache,
+                workshop.tools,
+                console,
+            )
+        report = _report(options, parts, same, checkpoint, recipe, libraries, None if failure else options.out)
+        page = write_report(output.work, report).name
+        if failure:
+            home = output.reject()
+        else:
+            output.publish()
+            home = options.out
+    return BuildResult(
+        _rows(parts, libraries or []), report, home / page, failure, _gradle(options.out, libraries or [])
+    )
 
 
 def _backends(options: BuildOptions) -> dict[str, Backend]:
@@ -158,31 +174,37 @@ def _with_context(recipe: Recipe, context: int | None) -> Recipe:
     return replace(recipe, context_length=length, prefill_chunk=min(recipe.prefill_chunk, length))
 
 
-def _other_bundles(folder: Path, built: Mapping[str, BackendReport]) -> list[Bundle]:
-    """The bundles of backends that this run does not build: they stay, and are packed with the new ones."""
+def _neighbours(folder: Path, backends: Mapping[str, Backend]) -> list[Bundle]:
+    """The bundles of the last build that this run does not replace; raises BundleError for one that can't be read."""
     manifests = sorted(folder.glob(f"[!.]*/{MANIFEST}"))
-    return [read_bundle(manifest.parent) for manifest in manifests if manifest.parent.name not in built]
+    return [read_bundle(manifest.parent) for manifest in manifests if manifest.parent.name not in backends]
 
 
-@contextmanager
-def _work_folder(out: Path) -> Iterator[Path]:
-    """A folder beside the results, so that finished ones are renamed into place; gone afterwards, whatever happens."""
-    made = not out.exists()
-    out.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".building-", dir=out))
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-        if made:
-            with suppress(OSError):  # it holds results
-                out.rmdir()
+def _relatives(neighbours: Sequence[Bundle], checkpoint: Checkpoint, recipe: Recipe, console: Console) -> list[Bundle]:
+    """Those of `neighbours` that are the same model in other formats: they are packed and compared with the new ones.
+
+    The others stay as they are, and are named. Raises BundleError for a damaged one, before any slow work.
+    """
+    wanted = (checkpoint.source.sha256, recipe.name, recipe.context_length)
+    relatives: list[Bundle] = []
+    others: list[Bundle] = []
+    for bundle in neighbours:
+        manifest = bundle.manifest
+        is_relative = (manifest.model.source.sha256, manifest.recipe, manifest.context_length) == wanted
+        (relatives if is_relative else others).append(bundle)
+    for bundle in relatives:
+        verify_bundle(bundle)
+    if others:
+        console.warn(f"{_listed(others)} stays as it is and is not packed: of another model, recipe or context.")
+    return relatives
 
 
-def _publish(finished: Path, destination: Path) -> None:
-    with assembled_folder(destination) as folder:
-        for file in finished.iterdir():
-            file.rename(folder / file.name)
+def _listed(bundles: Sequence[Bundle]) -> str:
+    return ", ".join(
+        f"{bundle.path} ({one.model.id}, {one.recipe}, {one.context_length} tokens)"
+        for bundle in bundles
+        for one in (bundle.manifest,)
+    )
 
 
 def _failure(parts: Mapping[str, BackendReport], same: SameCodes | None, recipe: Recipe) -> str:
@@ -202,12 +224,15 @@ def _report(
     same: SameCodes | None,
     checkpoint: Checkpoint,
     recipe: Recipe,
-    libraries: Sequence[Packaged],
-    home: Path,
+    libraries: Sequence[Packaged] | None,
+    last: Path | None,
 ) -> Mapping[str, Any]:
+    """The parts of this build, added to the report in `last` if it is about the same model."""
     header = stages.report_header(checkpoint, recipe.name, recipe.context_length)
-    report = read_report(home, header)
-    records = [FileRecord("library", str(one.coordinate), one.bytes, one.sha256) for one in libraries]
+    report = new_report(header) if last is None else read_report(last, header)
+    records = None
+    if libraries is not None:
+        records = [FileRecord("library", str(one.coordinate), one.bytes, one.sha256) for one in libraries]
     for backend, part in parts.items():
         report = merged(report, backend, replace(part, command=options.command), records)
     return with_same_codes({**report, "next_recipe": recipe.next}, same)
@@ -235,5 +260,5 @@ def _rows(parts: Mapping[str, BackendReport], libraries: Sequence[Packaged]) -> 
 def _gradle(out: Path, libraries: Sequence[Packaged]) -> list[str]:
     if not libraries:
         return []
-    repository = (out / "android" / "maven").resolve().as_posix()  # pasted into a project that lies elsewhere
+    repository = (out.resolve() / ANDROID / REPOSITORY).as_posix()  # pasted into a project that lies elsewhere
     return [*gradle_settings(repository), *gradle_dependencies(libraries)]

@@ -21,12 +21,11 @@ from satchel.bundle import (
     Requirements,
     SpecialIds,
     Verdict,
-    assembled_folder,
-    canonical_json,
 )
 from satchel.cache import Cache
 from satchel.console import Console
 from satchel.errors import BundleError, ModelError, ModelNotFoundError, ReferenceMissingError
+from satchel.files import assembled_folder, canonical_json, require_apart, require_replaceable, write_file
 from satchel.lower.spec import ProgramSpec
 from satchel.quantize.plan import QuantPlan, TensorPlan
 from satchel.quantize.planning import plan_for
@@ -71,7 +70,7 @@ def model(name: str, workshop: Workshop) -> Checkpoint:
         checkpoint = open_model(name, workshop.cache, workshop.tools)
         stage.note(f"{checkpoint.model_id}, {checkpoint.source.kind}, {len(checkpoint.tensors)} tensors")
         located = str(Path(name).resolve()) if Path(name).exists() else name
-        _write_json(_source_record(workshop.cache, checkpoint.source.sha256), {"model": located})
+        write_file(_source_record(workshop.cache, checkpoint.source.sha256), canonical_json({"model": located}))
     return checkpoint
 
 
@@ -109,13 +108,6 @@ def reference_of(sha256: str, given: str | None, workshop: Workshop) -> Checkpoi
 
 def _source_record(cache: Cache, sha256: str) -> Path:
     return cache.root / "sources" / f"{sha256}.json"
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_bytes(canonical_json(value))
-    temporary.replace(path)
 
 
 # --- text ---------------------------------------------------------------------------------------------------------
@@ -194,7 +186,12 @@ def quantized(checkpoint: Checkpoint, plan: QuantPlan, workshop: Workshop) -> St
 
 
 def quantize_to(name: str, recipe_name: str, out: Path, console: Console) -> dict[str, Any]:
-    """`satchel quantize`: MODEL -> the QuantizedCheckpoint in the folder `out`; returns what became of the tensors."""
+    """`satchel quantize`: MODEL -> the QuantizedCheckpoint in the folder `out`; returns what became of the tensors.
+
+    Raises OutputError before any slow work if `out` has to do with the model's folder, or is not Satchel's to replace.
+    """
+    require_apart(out, name)
+    require_replaceable(out)
     workshop = Workshop(Cache.default(), Tools(), console)
     recipe = load_recipe(recipe_name)
     checkpoint = model(name, workshop)

@@ -11,7 +11,6 @@ import pytest
 from satchel.bundle import (
     Bundle,
     Manifest,
-    assembled_folder,
     canonical_json,
     find_bundles,
     read_bundle,
@@ -121,31 +120,3 @@ def test_a_bundle_or_the_folder_above_it(tmp_path: Path, make_bundle: MakeBundle
         find_bundles(tmp_path)
     with pytest.raises(BundleError, match="does not exist"):
         find_bundles(tmp_path / "nothing")
-
-
-def test_an_assembled_folder_replaces_the_good_one_only_at_the_end(tmp_path: Path) -> None:
-    place = tmp_path / "bundle"
-    for content in ("one", "two"):
-        with assembled_folder(place) as folder:
-            (folder / "file").write_text(content)
-            assert place.exists() == (content == "two")
-        assert (place / "file").read_text() == content
-
-    def interrupted() -> None:
-        with assembled_folder(place) as folder:
-            (folder / "file").write_text("half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert (place / "file").read_text() == "two"
-    assert list(tmp_path.iterdir()) == [place]
-
-
-def test_a_run_killed_between_the_two_renames_loses_nothing(tmp_path: Path) -> None:
-    place, previous = tmp_path / "bundle", tmp_path / ".bundle.previous"
-    previous.mkdir()
-    (previous / "file").write_text("last good")
-    with pytest.raises(ZeroDivisionError), assembled_folder(place):
-        _ = 1 / 0
-    assert (place / "file").read_text() == "last good"

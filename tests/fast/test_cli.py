@@ -95,13 +95,66 @@ def test_a_defect_shows_its_traceback(pipeline: SimpleNamespace, capsys: pytest.
 
 
 def test_a_full_disk_is_no_defect(pipeline: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
-    for code in (errno.ENOSPC, errno.EACCES, errno.EROFS):
+    for code in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EIO):
         pipeline.build = raising(OSError(code, os.strerror(code), "/out/model.pte"))
         assert main(["build", "m"]) == 1
         assert capsys.readouterr().err == f"error: /out/model.pte can't be read or written: {os.strerror(code)}.\n"
     pipeline.build = raising(FileNotFoundError(errno.ENOENT, "No such file", "model.pte"))  # ours to explain
     assert main(["build", "m"]) == 1
     assert "defect of Satchel" in capsys.readouterr().err
+
+
+PLACES = {
+    "the output is below a file": ("quantize MODEL --out FILE/out", {}, 2),
+    "the output holds the user's files": ("quantize MODEL --out MINE", {}, 2),
+    "the output is the model": ("quantize MODEL --out MODEL", {}, 2),
+    "the build's output is the model": ("build MODEL --out MODEL", {}, 2),
+    "the cache is a file": ("quantize MODEL --out NEW", {"SATCHEL_CACHE": "FILE"}, 1),
+    "a name that is too long": (f"quantize {'m' * 300}/x --out NEW", {}, None),
+    "a bundle's name that is too long": (f"inspect {'m' * 300}", {}, None),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_what_the_system_refuses_is_one_sentence(
+    name: str,
+    tmp_path: Path,
+    make_directory: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words, environment, code = PLACES[name]
+    places = {"MODEL": make_directory("tiny"), "FILE": tmp_path / "file", "MINE": tmp_path / "mine"}
+    places["FILE"].write_text("")
+    places["MINE"].mkdir()
+    (places["MINE"] / "thesis.txt").write_text("mine")
+    places["NEW"] = tmp_path / "new"
+    for variable, value in {"SATCHEL_CACHE": str(tmp_path / "cache"), **environment}.items():
+        monkeypatch.setenv(variable, str(places.get(value, value)))
+    model = sorted(path.read_bytes() for path in places["MODEL"].iterdir())
+    for placeholder, place in places.items():
+        words = words.replace(placeholder, str(place))
+    ended = main(words.split())
+    said = capsys.readouterr().err
+    assert ended != 0 if code is None else ended == code
+    assert "defect" not in said
+    assert "Traceback" not in said
+    assert sum(line.startswith("error: ") for line in said.splitlines()) == 1
+    assert (places["MINE"] / "thesis.txt").read_text() == "mine"
+    assert sorted(path.read_bytes() for path in places["MODEL"].iterdir()) == model
+
+
+@pytest.mark.parametrize(
+    ("redirection", "said"),
+    [(">&-", "error: Standard output is closed"), ("| true", ""), ("--json 2>/dev/null | true", "")],
+)
+def test_a_reader_that_is_gone_is_no_defect(redirection: str, said: str) -> None:
+    program = "import time; time.sleep(1); from satchel.cli import entry; entry()"  # by then the reader has gone
+    command = f"set -o pipefail; {sys.executable} -c '{program}' recipes {redirection}"
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(said)
+    assert len(ended.stderr.splitlines()) == (1 if said else 0)
 
 
 def test_ctrl_c_says_that_the_next_run_resumes(pipeline: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,8 @@ answer at once.
 import hashlib
 import json
 import math
+import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,18 +19,21 @@ import pytest
 
 from satchel import pipeline, stages
 from satchel.backends import BACKENDS, Backend
-from satchel.bundle import Bundle, assembled_folder, read_bundle, verify_bundle
+from satchel.bundle import Bundle, read_bundle, verify_bundle, write_manifest
 from satchel.cache import Cache
 from satchel.console import Console
-from satchel.errors import BundleError, ReferenceMissingError, ToolMissingError, UsageError
+from satchel.errors import BundleError, OutputError, ReferenceMissingError, ToolMissingError, UsageError
 from satchel.formats import pte
 from satchel.formats.packing import PACKINGS
 from satchel.lower.spec import ProgramSpec
+from satchel.output import opened_output
 from satchel.package.android import Packaged
 from satchel.package.maven import Coordinate
 from satchel.pipeline import BuildOptions, BuildResult
 from satchel.quantize.checkpoint import QuantizedTensor
 from satchel.quantize.plan import TensorPlan
+from satchel.quantize.planning import plan_for
+from satchel.quantize.recipe import load_recipe
 from satchel.reference.golden import TeacherForced
 from satchel.skeleton import Slot, write_skeleton
 from satchel.source.checkpoint import EMBEDDING, HEAD
@@ -57,9 +62,12 @@ class Factory:
     measured: int = 0
     packed: list[str] = field(default_factory=list)
 
-    def build(self, **options: Any) -> BuildResult:
+    def build(self, console: list[str] | None = None, **options: Any) -> BuildResult:
+        """console: takes the warnings."""
+        quiet = Console.quiet()
+        quiet.warn = (console if console is not None else []).append  # type: ignore[method-assign]
         return pipeline.build(
-            BuildOptions(**{"model": str(self.model), "out": self.out, "context": 96, **options}), Console.quiet()
+            BuildOptions(**{"model": str(self.model), "out": self.out, "context": 96, **options}), quiet
         )
 
     def lower(self, spec: ProgramSpec, folder: Path) -> None:
@@ -95,13 +103,13 @@ class Factory:
         """A "library" per bundle that holds the bundle's program."""
         self.packed = [bundle.manifest.backend for bundle in bundles]
         libraries = []
-        with assembled_folder(destination) as folder:
-            for bundle in bundles:
-                verify_bundle(bundle)
-                name = bundle.manifest.library_name
-                (folder / f"{name}.aar").write_bytes(bundle.file("program").read_bytes())
-                coordinate = Coordinate("g.h", name, "1", "aar")
-                libraries.append(Packaged(coordinate, destination / f"{name}.aar", 1, "ab" * 32, "executorch"))
+        destination.mkdir()
+        for bundle in bundles:
+            verify_bundle(bundle)
+            name = bundle.manifest.library_name
+            (destination / f"{name}.aar").write_bytes(bundle.file("program").read_bytes())
+            coordinate = Coordinate("g.h", name, "1", "aar")
+            libraries.append(Packaged(coordinate, destination / f"{name}.aar", 1, "ab" * 32, "executorch"))
         return libraries
 
 
@@ -153,21 +161,33 @@ def factory(
 
 
 def everything(folder: Path) -> dict[str, str]:
-    """Every file and folder below, hidden ones too: path -> sha256, or empty for a folder."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-        for path in folder.rglob("*")
-    }
+    """Every file and folder that a reader finds below: path -> sha256, or empty for a folder."""
+    found = {}
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if name != ".satchel"]
+        found |= {str(Path(place, name).relative_to(folder)): "" for name in folders}
+        for name in names:
+            path = Path(place, name)
+            found[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
 
 
 def unfinished(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.name.startswith(".") or path.name.endswith(".new")]
+    """Hidden files and folders that no finished build leaves behind."""
+    known = (".satchel", ".made-by-satchel.json")
+    return [path for path in folder.rglob("*") if path.name.startswith(".") and path.name not in known]
 
 
 def test_a_good_build_leaves_its_results_and_nothing_else(factory: Factory, tmp_path: Path) -> None:
     result = factory.build()
     assert result.failure == ""
-    assert {path.name for path in factory.out.iterdir()} == {"bundle", "android", "report.json", "report.html"}
+    assert set(everything(factory.out)) >= {"bundle", "android/tiny-int4.aar", "report.json", "report.html"}
+    assert {path.name for path in factory.out.iterdir() if path.name != ".satchel"} == {
+        "bundle",
+        "android",
+        "report.json",
+        "report.html",
+    }
     bundle = read_bundle(factory.out / "bundle" / "executorch")
     verify_bundle(bundle)
     assert bundle.manifest.verdict.status == "passed"
@@ -247,6 +267,8 @@ def test_what_was_not_measured_is_not_called_passed(
     assert read_bundle(factory.out / "bundle" / "executorch").manifest.verdict.status == "weights-only"
     part = result.report["backends"]["executorch"]
     assert (part["verdict"], part["kl_mean"], part["weights_equal"]) == ("weights-only", None, True)
+    assert result.report["passed"] is None
+    assert json.loads((factory.out / "report.json").read_text())["passed"] is None
 
 
 MOMENTS = [
@@ -345,17 +367,105 @@ def test_a_known_skeleton_needs_no_packages(factory: Factory, monkeypatch: pytes
     assert factory.build().failure == ""
 
 
+def add_bundle(out: Path, bundle: Bundle) -> Bundle:
+    """Publishes a bundle of another backend the way a build would."""
+    with opened_output(out) as output:
+        shutil.copytree(bundle.path, output.work / "bundle" / bundle.manifest.backend)
+        output.publish()
+    return read_bundle(out / "bundle" / bundle.manifest.backend)
+
+
+@pytest.fixture
+def neighbour(factory: Factory, make_bundle: Callable[..., Bundle], tmp_path: Path) -> Callable[..., Bundle]:
+    """neighbour(**changes): LiteRT's bundle of the factory's model, or of something else, in the output folder."""
+
+    def add(**changes: Any) -> Bundle:
+        checkpoint = open_directory(factory.model)
+        values = {"model": "tiny", "backend": "litert", "context_length": 96, "sha256": checkpoint.source.sha256}
+        bundle = make_bundle(tmp_path / "elsewhere", **{**values, **changes})
+        plan = plan_for(load_recipe("int4"), checkpoint)
+        stages.write_slots(bundle.file("slots"), "model.tflite", plan, ())
+        write_manifest(bundle.path, bundle.manifest, {one.role: one.file for one in bundle.manifest.artifacts})
+        return add_bundle(factory.out, read_bundle(bundle.path))
+
+    return add
+
+
 @pytest.mark.parametrize("has_engine", [True, False])
-def test_another_backends_bundle_stays_and_is_packed_if_it_can_be(
-    factory: Factory, make_bundle: Callable[..., Bundle], monkeypatch: pytest.MonkeyPatch, has_engine: bool
+def test_the_same_model_in_another_format_stays_and_is_packed_if_it_can_be(
+    factory: Factory, neighbour: Callable[..., Bundle], monkeypatch: pytest.MonkeyPatch, has_engine: bool
 ) -> None:
     other = replace(BACKENDS["litert"], android_library=has_engine)
     monkeypatch.setattr(stages, "BACKENDS", {**BACKENDS, "litert": other})
-    make_bundle(factory.out / "bundle" / "litert", backend="litert")
-    before = everything(factory.out / "bundle" / "litert")
+    monkeypatch.setattr("satchel.validate.same_codes.compare", lambda _: None)
+    before = everything(neighbour().path)
     factory.build()
     assert factory.packed == (["executorch", "litert"] if has_engine else ["executorch"])
     assert everything(factory.out / "bundle" / "litert") == before
+
+
+@pytest.mark.parametrize(
+    "changes", [{"sha256": "ab" * 32}, {"recipe": "int8"}, {"context_length": 2048}], ids=["model", "recipe", "context"]
+)
+def test_another_models_bundle_stays_and_is_not_packed(
+    factory: Factory, neighbour: Callable[..., Bundle], changes: Mapping[str, Any]
+) -> None:
+    before = everything(neighbour(**changes).path)
+    said: list[str] = []
+    factory.build(console=said)
+    assert factory.packed == ["executorch"]
+    assert everything(factory.out / "bundle" / "litert") == before
+    (line,) = said
+    assert f"{factory.out}/bundle/litert (tiny, " in line
+    assert "not packed" in line
+
+
+@pytest.mark.parametrize("damage", ["a byte", "the manifest"])
+def test_a_damaged_neighbour_is_found_before_slow_work(
+    factory: Factory, neighbour: Callable[..., Bundle], damage: str
+) -> None:
+    bundle = neighbour()
+    if damage == "a byte":
+        content = bytearray(bundle.file("program").read_bytes())
+        content[7] ^= 1
+        bundle.file("program").write_bytes(content)
+    else:
+        (bundle.path / "manifest.json").write_text("{")
+    before = everything(factory.out)
+    with pytest.raises(BundleError, match=str(bundle.path)):
+        factory.build()
+    assert factory.lowered == 0
+    assert everything(factory.out) == before
+
+
+@pytest.mark.parametrize("file", ["android/app/build.gradle", "bundle/executorch/mine", "rejected/thesis.txt"])
+def test_a_users_files_are_found_before_slow_work_and_stay(factory: Factory, file: str) -> None:
+    (factory.out / file).parent.mkdir(parents=True)
+    (factory.out / file).write_text("mine")
+    before = everything(factory.out)
+    with pytest.raises(OutputError, match=file.split("/")[0]):
+        factory.build()
+    assert factory.lowered == 0
+    assert everything(factory.out) == before
+
+
+def test_the_models_folder_is_no_output(factory: Factory) -> None:
+    before = everything(factory.model)
+    for out in (factory.model, factory.model / "build", factory.model.parent):
+        with pytest.raises(OutputError, match="the model's folder"):
+            factory.build(out=out)
+    assert everything(factory.model) == before
+
+
+def test_a_library_of_another_platforms_build_stays_in_the_report(
+    factory: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    libraries = factory.build().report["libraries"]
+    assert [library["file"] for library in libraries] == ["g.h:tiny-int4:1"]
+    ios = replace(backend(factory.lower), android_library=False)
+    monkeypatch.setattr(pipeline, "BACKENDS", {"executorch": ios})
+    assert factory.build().report["libraries"] == libraries
+    assert (factory.out / "android" / "tiny-int4.aar").is_file()
 
 
 def test_a_chunk_is_never_longer_than_the_context(factory: Factory) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import satchel
-from satchel.bundle import MANIFEST, Bundle, assembled_folder, verify_bundle
+from satchel.bundle import MANIFEST, Bundle, verify_bundle
 from satchel.cache import Cache
 from satchel.console import Console
 from satchel.errors import NotBuiltYetError, UsageError
@@ -25,6 +25,7 @@ from satchel.package.sdk import CompiledSdk, Library, compile_sdk
 from satchel.tools import Tools
 
 REPOSITORY = "maven"
+UNPROVEN = "-unproven"
 SDK_LICENSE = "Apache-2.0"
 
 # Files that no app reads: the source of tokenizer.bin, where each tensor lies, and LiteRT-LM's own copy of it all.
@@ -70,40 +71,40 @@ class Packaged:
 
 def package_android(
     bundles: Sequence[Bundle],
-    destination: Path,
+    folder: Path,
     coordinates: Coordinates,
     cache: Cache,
     tools: Tools,
     console: Console,
     templates: Path | None = None,
 ) -> list[Packaged]:
-    """Write `destination`/maven and a copy of every model library beside it; returns the libraries, models last.
+    """Write `folder`/maven and a copy of every model library beside it; returns the libraries, models last.
 
-    `destination` is replaced as a whole, and only when everything in it has been checked: it holds exactly the
-    libraries of `bundles`. Raises BundleError for a damaged bundle, ToolMissingError without Maven or Java (unless
-    the SDK is in the cache). `templates`: the SDK's sources, Satchel's own by default.
+    `folder` is new: what it holds counts only when this returns, with everything checked. Raises BundleError for a
+    damaged bundle, ToolMissingError without Maven or Java (unless the SDK is in the cache). `templates`: the SDK's
+    sources, Satchel's own by default.
     """
     with console.stage("SDK") as stage:
         stage.note("Kotlin libraries, compiled by Maven")
         sdk = compile_sdk(cache, tools, templates)
         if sdk.reused:
             stage.reused("Kotlin libraries")
-    with console.stage("Package") as stage, assembled_folder(destination) as folder:
+    with console.stage("Package") as stage:
         repository = folder / REPOSITORY
-        repository.mkdir()
+        repository.mkdir(parents=True)
         published: list[Packaged] = []
         with tempfile.TemporaryDirectory(prefix=".work-", dir=folder) as work:
             for library in sdk.index.libraries:
                 stage.note(library.artifact)
                 publication = _sdk_library(library, sdk, coordinates, Path(work))
                 file = publish(repository, publication)
-                published.append(_published(file, publication.coordinate, destination, None))
+                published.append(_published(file, publication.coordinate, None))
             for bundle in bundles:
                 stage.note(bundle.manifest.library_name)
                 publication = _model_library(bundle, sdk, coordinates, Path(work))
                 file = publish(repository, publication)
                 shutil.copyfile(file, folder / file.name)
-                published.append(_published(file, publication.coordinate, destination, bundle.manifest.backend))
+                published.append(_published(file, publication.coordinate, bundle.manifest.backend))
         (repository / "README.txt").write_text(_readme(published), encoding="utf-8")
     return published
 
@@ -191,12 +192,17 @@ def _model_library(bundle: Bundle, sdk: CompiledSdk, coordinates: Coordinates, w
     content = sum(asset.content.stat().st_size for asset in assets if isinstance(asset.content, Path))
     check_aar(file, Budget(content + _ARCHIVE_OVERHEAD, "the bundle and 64 KB around it"))
     return Publication(
-        coordinate=Coordinate(coordinates.group, name, coordinates.version, "aar"),
+        coordinate=Coordinate(coordinates.group, name, _model_version(coordinates, bundle), "aar"),
         description=f"The model {manifest.model.id}, recipe {manifest.recipe}, for {manifest.backend}: assets only.",
         license=manifest.model.license,
         dependencies=[_dependency(sdk.index.engines[manifest.backend], sdk, coordinates)],
         file=file,
     )
+
+
+def _model_version(coordinates: Coordinates, bundle: Bundle) -> str:
+    """The version says it where behaviour was not measured, so that no script ships such a library by mistake."""
+    return coordinates.version + ("" if bundle.manifest.verdict.status == "passed" else UNPROVEN)
 
 
 def _model_assets(bundle: Bundle) -> Iterator[Entry]:
@@ -220,9 +226,8 @@ def _dependency(name: str, sdk: CompiledSdk, coordinates: Coordinates) -> Coordi
     return Coordinate(group, artifact, version, "aar" if name.endswith("@aar") else "jar")
 
 
-def _published(file: Path, coordinate: Coordinate, destination: Path, backend: str | None) -> Packaged:
-    final = destination / REPOSITORY / coordinate.folder / file.name
-    return Packaged(coordinate, final, file.stat().st_size, file_sha256(file), backend)
+def _published(file: Path, coordinate: Coordinate, backend: str | None) -> Packaged:
+    return Packaged(coordinate, file, file.stat().st_size, file_sha256(file), backend)
 
 
 def _identifier(name: str) -> str:

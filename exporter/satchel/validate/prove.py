@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from satchel.bundle import canonical_json
+from satchel.files import canonical_json
 from satchel.reference.golden import TeacherForced
 from satchel.runtimes.engine import Engine
 from satchel.source.checkpoint import EMBEDDING, HEAD, Checkpoint

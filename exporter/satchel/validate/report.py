@@ -1,6 +1,7 @@
 """report.json and report.html: what was proven about a build, with every figure that a gate looked at.
 
-The structure of report.json is fixed (scripts read it): `passed`, and per backend the figures, gates and targets. What
+The structure of report.json is fixed (scripts read it): `passed`, and per backend the figures, gates and targets.
+`passed` is true only if everything was proven and passed; null if nothing failed and behaviour was not measured. What
 else stands there is for people. The page is made from report.json alone, so that both always say the same.
 """
 
@@ -8,18 +9,17 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from satchel import __version__
-from satchel.bundle import canonical_json
+from satchel.bundle import VerdictStatus
+from satchel.files import canonical_json, write_file
 from satchel.validate.figures import UNMEASURED, Figures, Gate, Json, finite, gates_to_dict
 from satchel.validate.page import render_html
 
 REPORT_JSON = "report.json"
 REPORT_HTML = "report.html"
 SCHEMA = 2  # of what report.json has beyond its fixed fields; a report of another one is not added to
-
-Verdict = Literal["passed", "failed", "weights-only"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class BackendReport:
         return {**self.gates, **(self.figures.gates if self.figures else {})}
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> VerdictStatus:
         if not self.weights_equal or not all(gate.passed for gate in self.all_gates.values()):
             return "failed"
         return "passed" if self.figures else "weights-only"
@@ -158,14 +158,19 @@ def merged(report: Json, backend: str, part: BackendReport, libraries: Iterable[
     if old is not None and old["sha256"] == part.sha256:
         new["targets"] = {**old["targets"], **new["targets"]}
     backends = {**report["backends"], backend: new}
-    passed = all(one["verdict"] != "failed" for one in backends.values())
+    passed = _passed([one["verdict"] for one in backends.values()])
     kept = report["libraries"] if libraries is None else [asdict(library) for library in libraries]
     return {**report, "passed": passed, "backends": backends, "libraries": kept}
 
 
+def _passed(verdicts: Iterable[VerdictStatus]) -> bool | None:
+    found = set(verdicts)
+    return False if "failed" in found else None if "weights-only" in found else True
+
+
 def with_same_codes(report: Json, same: SameCodes | None) -> Json:
     """`report` with the comparison of its backends' programs with one another; None if there is nothing to compare."""
-    passed = report["passed"] and not (same and same.different)
+    passed = False if same and same.different else report["passed"]
     return {**report, "passed": passed, "same_codes": None if same is None else asdict(same)}
 
 
@@ -182,14 +187,7 @@ def read_report(folder: Path, header: ReportHeader) -> Json:
 
 def write_report(folder: Path, report: Mapping[str, Any]) -> Path:
     """Write report.json and report.html into `folder`; returns the page's path. Each is written whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
     page, html = folder / REPORT_HTML, render_html(report)
-    _write(folder / REPORT_JSON, canonical_json(report))
-    _write(page, html.encode())
+    write_file(folder / REPORT_JSON, canonical_json(report))
+    write_file(page, html.encode())
     return page
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_bytes(content)
-    temporary.replace(path)

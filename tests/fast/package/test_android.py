@@ -5,6 +5,7 @@ import io
 import shutil
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -12,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 
 import satchel
-from satchel.bundle import Bundle
+from satchel.bundle import Bundle, Verdict
 from satchel.cache import Cache
 from satchel.console import Console
 from satchel.errors import BundleError, NotBuiltYetError, UsageError
@@ -164,7 +165,7 @@ def test_maven_is_started_once(tmp_path: Path, make_bundle: MakeBundle, package:
         "-DskipTests",
         "package",
     ]
-    package([bundle])
+    package([bundle], out="again")
     assert len(maven.commands) == 1
 
 
@@ -177,33 +178,34 @@ def test_a_changed_source_is_compiled_anew_a_changed_test_is_not(
     (templates / "native/CMakeLists.txt").write_text("project(other)")
     (templates / "core/target").mkdir()
     (templates / "core/target/left.class").write_text("by a build in the checkout")
-    package([bundle])
+    package([bundle], out="again")
     assert len(maven.commands) == 1
     (templates / "core/src/main/kotlin/Core.kt").write_text("class Core2")
-    package([bundle])
+    package([bundle], out="changed")
     assert len(maven.commands) == 2
 
 
-def test_a_damaged_bundle_is_not_packed_and_the_last_good_output_stays(
-    tmp_path: Path, make_bundle: MakeBundle, package: Package
-) -> None:
+def test_a_damaged_bundle_is_not_packed(tmp_path: Path, make_bundle: MakeBundle, package: Package) -> None:
     bundle = make_bundle(tmp_path / "b")
-    package([bundle])
-    good = tree(tmp_path / "out")
     bundle.file("program").write_bytes(b"X" * bundle.file("program").stat().st_size)
     with pytest.raises(BundleError, match="damaged"):
         package([bundle])
-    assert tree(tmp_path / "out") == good
+    assert not list((tmp_path / "out").glob("*.aar"))
 
 
-def test_a_model_that_is_gone_leaves_the_repository(tmp_path: Path, make_bundle: MakeBundle, package: Package) -> None:
-    package([make_bundle(tmp_path / "a", model="old")])
-    package([make_bundle(tmp_path / "b", model="new")])
-    assert {path.name for path in (tmp_path / "out" / "maven" / "dev" / "satchel").iterdir()} == {
-        "satchel-core",
-        "satchel-engine",
-        "new-int4",
-    }
+def test_a_library_whose_model_was_not_measured_says_it_in_its_version(
+    tmp_path: Path, make_bundle: MakeBundle, package: Package
+) -> None:
+    proven = make_bundle(tmp_path / "a", model="proven")
+    bundle = make_bundle(tmp_path / "b", model="unmeasured")
+    verdict = Verdict("weights-only", bundle.manifest.verdict.gates)
+    unproven = replace(bundle, manifest=replace(bundle.manifest, verdict=verdict))
+    libraries = package([proven, unproven], coordinates=Coordinates(version="2.0"))
+    assert [str(library.coordinate) for library in libraries[-2:]] == [
+        "dev.satchel:proven-int4:2.0",
+        "dev.satchel:unmeasured-int4:2.0-unproven",
+    ]
+    assert 'implementation("dev.satchel:unmeasured-int4:2.0-unproven")' in "\n".join(gradle_dependencies(libraries))
 
 
 def test_a_backend_without_an_engine_is_refused(tmp_path: Path, make_bundle: MakeBundle, package: Package) -> None:

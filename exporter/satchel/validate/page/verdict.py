@@ -19,7 +19,7 @@ class PageVerdict:
 
 def verdict(report: Json, parts: Sequence[Part]) -> PageVerdict:
     warnings = list(_other_targets(parts))
-    if not report["passed"]:
+    if report["passed"] is False:
         end = "A build that fails packages nothing and leaves the last good output alone."
         advice = f" Try --recipe {report['next_recipe']}." if report["next_recipe"] else ""
         return PageVerdict("failed", "Failed", [*_failures(report, parts), end + advice], warnings)
