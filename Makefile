@@ -9,6 +9,10 @@
 # make docs             rewrite docs/cli.md, and the pages of the Kotlin API: build/docs/kotlin
 # make venv             only the environment, with what building and validating need
 # make clean            remove what was built here and nothing else (not the environment, not the cache)
+#
+# Each brings what it needs: Python packages into .venv, and programs that pip can't install (below, NEEDS_) by apt-get
+# on Debian and Ubuntu, as root or with sudo that asks for no password. SATCHEL_NO_INSTALL=1 only names those, and so do
+# all other machines.
 
 MODEL ?= smollm2-135m-instruct
 OUT ?= build
@@ -24,35 +28,47 @@ MVN = JAVA_HOME="$$($(PY) scripts/java_home.py)" mvn --batch-mode --no-transfer-
 # Every lock is complete, so nothing is left to resolve. Byte code is written when a module is first imported.
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --no-build-isolation
 
+# What pip can't install, by target: names of PROGRAMS in exporter/satchel/tools.py, which says where each comes from.
+NEEDS_android := maven
+NEEDS_example-android := maven aapt2 apksigner keytool
+NEEDS_test-python := maven cxx jdk aapt2 apksigner keytool npm
+NEEDS_test-kotlin := maven
+NEEDS_test := $(NEEDS_test-python) $(NEEDS_test-kotlin)
+NEEDS_verify := maven cxx jdk aapt2 apksigner keytool npm
+NEEDS_conformance := maven
+NEEDS_check := maven
+NEEDS_bench := cxx jdk npm node
+NEEDS_docs := maven
+
 .PHONY: android ios example-android test test-python test-kotlin conformance check bench docs verify venv clean
 .DELETE_ON_ERROR:
 
-android: | need-maven $(VENV)/.product
+android: | need $(VENV)/.product
 	$(SATCHEL) build $(MODEL) --target android --out $(OUT)
 
 ios: | $(VENV)/.product
 	$(SATCHEL) build $(MODEL) --target ios --out $(OUT)
 
 # Always with the default model, which is the one that the app's own build files name.
-example-android: | need-aapt2 need-apksigner need-keytool
+example-android: | need
 	$(MAKE) android MODEL=smollm2-135m-instruct OUT=build
 	$(PY) scripts/example_android.py
 
 test: test-python test-kotlin
 
-test-python: | need-maven need-cxx need-aapt2 need-apksigner need-keytool $(VENV)/.dev
+test-python: | need $(VENV)/.dev
 	$(PY) -m pytest tests/fast tests/real
 
-test-kotlin: | need-maven $(VENV)/.product
+test-kotlin: | need $(VENV)/.product
 	$(MVN) --quiet --file sdk_templates/pom.xml -Dkotlin.compiler.daemon=false verify
 
-verify: | need-maven need-cxx $(VENV)/.dev
+verify: | need $(VENV)/.dev
 	$(PY) -m pytest tests/verify
 
-conformance: | need-maven $(VENV)/.dev
+conformance: | need $(VENV)/.dev
 	@JAVA_HOME="$$($(PY) scripts/java_home.py)" $(PY) scripts/conformance.py mvn --batch-mode --no-transfer-progress
 
-check: | need-maven $(VENV)/.dev
+check: | need $(VENV)/.dev
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
@@ -60,10 +76,10 @@ check: | need-maven $(VENV)/.dev
 	$(PY) scripts/cli_docs.py --check
 	@echo "ktlint"; $(MVN) --file scripts/ktlint.xml validate > $(VENV)/ktlint.txt || { cat $(VENV)/ktlint.txt; exit 1; }
 
-bench: | need-cxx need-node $(VENV)/.product $(BENCH)/.llama $(BENCH)/.packages
+bench: | need $(VENV)/.product $(BENCH)/.llama $(BENCH)/.packages
 	$(PY) bench/compare.py --model $(MODEL) --build $(OUT) --environment $(BENCH)
 
-docs: | need-maven $(VENV)/.dev
+docs: | need $(VENV)/.dev
 	$(PY) scripts/cli_docs.py
 	$(PY) scripts/made.py claim build/docs
 	$(MVN) --quiet --file scripts/dokka.xml dokka:dokka
@@ -72,26 +88,21 @@ docs: | need-maven $(VENV)/.dev
 
 venv: | $(VENV)/.product
 
-clean: | need-python
-	$(PYTHON) scripts/made.py remove $(OUT)
+clean:
+	$(or $(PYTHON),python3) scripts/made.py remove $(OUT)
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find sdk_templates -type d -name target -prune -exec rm -rf {} +
 
-# --- programs that pip can't install: named with the command that installs them, before anything slow ---
+# --- programs that pip can't install: brought before anything slow, for all goals of this make in one go ---
 
-.PHONY: need-python need-maven need-cxx need-aapt2 need-apksigner need-keytool need-node
-need-python:
+.PHONY: need
+need:
 	@test -n "$(PYTHON)" || { echo "Satchel needs Python 3.11, 3.12 or 3.13; name one: make PYTHON=/path/to/python3.12"; exit 5; }
-
-need-maven need-cxx need-aapt2 need-apksigner need-keytool: need-%: need-python
-	@$(PYTHON) scripts/need.py $*
-
-need-node:
-	@command -v npm > /dev/null || { echo "make bench needs Node 20 or newer with npm: sudo apt-get install npm"; exit 5; }
+	@$(or $(wildcard $(PY)),$(PYTHON)) scripts/need.py ensurepip $(sort $(foreach goal,$(or $(MAKECMDGOALS),android),$(NEEDS_$(goal))))
 
 # --- the environment; each stamp is older than the lock it was installed from, or installed again ---
 
-$(VENV)/.build: requirements/build.txt | need-python
+$(VENV)/.build: requirements/build.txt | need
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) --require-hashes -r requirements/build.txt
 	@touch $@
@@ -106,7 +117,7 @@ $(VENV)/.torch: requirements/torch.txt $(VENV)/.build
 $(VENV)/.product: requirements/executorch.txt requirements/litert.txt requirements/coreml.txt pyproject.toml $(VENV)/.torch
 	$(INSTALL) --require-hashes -r requirements/executorch.txt -r requirements/litert.txt -r requirements/coreml.txt
 	$(INSTALL) --editable .
-	@$(PY) scripts/need.py java 2>/dev/null || $(INSTALL) --require-hashes -r requirements/jdk.txt
+	@$(PY) scripts/java_home.py > /dev/null 2>&1 || $(INSTALL) --require-hashes -r requirements/jdk.txt
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.product
@@ -121,17 +132,17 @@ BENCH_INSTALL := $(subst $(PY),$(BENCH)/bin/python,$(INSTALL))
 # pip does not see the options in a wheel that it kept, so it keeps none.
 LLAMA_CMAKE := -DGGML_NATIVE=ON -DLLAVA_BUILD=OFF "-DCMAKE_CXX_FLAGS=-fno-tree-dse -fno-dse"
 
-$(BENCH)/.python: requirements/bench.txt | need-python
+$(BENCH)/.python: requirements/bench.txt | need
 	$(PYTHON) -m venv $(BENCH)
 	$(BENCH_INSTALL) --require-hashes -r requirements/bench.txt
 	@touch $@
 
-$(BENCH)/.llama: requirements/bench-llama.txt $(BENCH)/.python | need-cxx
+$(BENCH)/.llama: requirements/bench-llama.txt $(BENCH)/.python | need
 	PATH="$(abspath $(BENCH))/bin:$$PATH" CMAKE_ARGS='$(LLAMA_CMAKE)' \
 		$(BENCH_INSTALL) --no-cache-dir --require-hashes -r requirements/bench-llama.txt
 	@touch $@
 
-$(BENCH)/.packages: bench/node/package.json bench/node/package-lock.json $(BENCH)/.python | need-node
+$(BENCH)/.packages: bench/node/package.json bench/node/package-lock.json $(BENCH)/.python | need
 	cp bench/node/package.json bench/node/package-lock.json $(BENCH)
 	npm install --prefix $(BENCH) --no-save --omit=optional --ignore-scripts --no-audit --no-fund
 	@touch $@
