@@ -35,7 +35,10 @@ def main(names: Sequence[str], run: Run = run_quietly) -> int:
         return _fail("This needs programs that are not here.", lacking.values(), install_hint(lacking))
     wanted = packages(lacking, "apt")
     by = " ".join([*administrator, "apt-get"])
-    print(f"Installing {', '.join(wanted)} by {by} (SATCHEL_NO_INSTALL=1 only names what is missing)", flush=True)
+    print(
+        f"Installing {', '.join(wanted)} by {by}, which can take minutes (SATCHEL_NO_INSTALL=1 only names them)",
+        flush=True,
+    )
     failed = install(administrator, wanted, run)
     if failed:
         return _fail(f"{by} failed with exit code {failed}; its errors are above.", [], install_hint(lacking))

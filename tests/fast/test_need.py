@@ -74,7 +74,7 @@ def test_root_installs_all_that_is_missing_in_one_go_and_says_so_before(
     assert need.main(["maven", "cxx", "npm"], run) == 0
     assert machine.commands == [UPDATE, [*INSTALL, "maven", "g++", "npm"]]
     assert said == [
-        "Installing maven, g++, npm by apt-get (SATCHEL_NO_INSTALL=1 only names what is missing)\n",
+        "Installing maven, g++, npm by apt-get, which can take minutes (SATCHEL_NO_INSTALL=1 only names them)\n",
         "",
     ]
 
