@@ -17,6 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "exporter"))
 from satchel.errors import ProgramMissingError
 from satchel.tools import Tools, install_hint, package_manager, packages
 
+BY_HAND = "Install a newer one by hand, and put it first on the PATH (for Java: into JAVA_HOME)."
+
 Run = Callable[[Sequence[str]], int]
 
 
@@ -43,7 +45,7 @@ def main(names: Sequence[str], run: Run = run_quietly) -> int:
     if failed:
         return _fail(f"{by} failed with exit code {failed}; its errors are above.", [], install_hint(lacking))
     if lacking := missing(names):
-        return _fail(f"{by} installed {', '.join(wanted)}, which is not enough.", lacking.values())
+        return _fail(f"{by} installed {', '.join(wanted)}, which is not enough.", lacking.values(), BY_HAND)
     return 0
 
 

@@ -163,6 +163,7 @@ def test_what_is_missing_after_an_installation_is_said(machine: Machine, capsys:
     assert capsys.readouterr().err.splitlines() == [
         "apt-get installed maven, npm, which is not enough.",
         "- The Android library is compiled by Maven, and there is no `mvn` on the PATH.",
+        "Install a newer one by hand, and put it first on the PATH (for Java: into JAVA_HOME).",
     ]
 
 
