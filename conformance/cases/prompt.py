@@ -1,6 +1,7 @@
 """Conversations through prompt programs."""
 
 import json
+from functools import cache
 from typing import Any
 
 from cases.tokenizer import TOKENIZERS
@@ -95,7 +96,9 @@ CONVERSATIONS: tuple[tuple[Turn, ...], ...] = (
 )
 
 
+@cache
 def prompt_programs() -> dict[str, PromptProgram]:
+    """By name; compiled once, which takes seconds."""
     tokenizer = TOKENIZERS["chat"]
     programs = {
         name: compile_prompt(template, tokenizer, bos_token="<s>", eos_token="</s>")
