@@ -2,6 +2,7 @@
 # make ios              the same model as a verified Core ML package: build/bundle/coreml, build/report.html
 # make example-android  the example app with the default model as an installable APK, in build/example-android
 # make test             the fast and the real tier, and the Kotlin tests
+# make test-pythons     the fast tier on every other Python that is promised
 # make check            formatting, lint, types, import rules, documents
 # make verify           the long proofs
 # make bench            speed, memory and fidelity beside LiteRT-LM and llama.cpp, of what `make android` built
@@ -34,13 +35,14 @@ NEEDS_example-android := maven aapt2 apksigner keytool
 NEEDS_test-python := maven cxx jdk aapt2 apksigner keytool npm
 NEEDS_test-kotlin := maven
 NEEDS_test := $(NEEDS_test-python) $(NEEDS_test-kotlin)
+NEEDS_test-pythons := maven
 NEEDS_verify := maven cxx jdk aapt2 apksigner keytool npm
 NEEDS_conformance := maven
 NEEDS_check := maven
 NEEDS_bench := cxx jdk npm node
 NEEDS_docs := maven
 
-.PHONY: android ios example-android test test-python test-kotlin conformance check bench docs verify venv clean
+.PHONY: android ios example-android test test-python test-kotlin test-pythons conformance check bench docs verify venv clean
 .DELETE_ON_ERROR:
 
 android: | need $(VENV)/.product
@@ -61,6 +63,9 @@ test-python: | need $(VENV)/.dev
 
 test-kotlin: | need $(VENV)/.product
 	$(MVN) --quiet --file sdk_templates/pom.xml -Dkotlin.compiler.daemon=false verify
+
+test-pythons: | need $(VENV)/.dev
+	$(PY) scripts/pythons.py
 
 verify: | need $(VENV)/.dev
 	$(PY) -m pytest tests/verify
