@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import satchel
+from class_files import too_new_for_an_app
 from satchel.bundle import Bundle
 from satchel.cache import Cache
 from satchel.console import Console
@@ -164,6 +165,16 @@ def test_libraries_have_what_belongs_there_and_no_two_the_same_class(built: Buil
             else:
                 assert name.startswith("META-INF/"), f"{library.file.name} also has {name}"
     assert len(set(owners.values())) == 4  # models have no classes
+
+
+def test_an_app_on_kotlin_2_2_and_java_11_can_read_every_class(built: Built) -> None:
+    """Only the SDK's own sources and its compiler's settings change this, so no build of a model looks at it again."""
+    for library in built.libraries:
+        if library.backend is None:
+            jar = library.file.read_bytes()
+            if library.coordinate.packaging == "aar":
+                jar = zipfile.ZipFile(io.BytesIO(jar)).read("classes.jar")
+            assert list(too_new_for_an_app(jar)) == [], library.file.name
 
 
 def test_the_sdk_is_small_and_says_its_version(built: Built) -> None:

@@ -1,7 +1,6 @@
 """What a finished Android library must be, checked on the file that is published."""
 
 import io
-import struct
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,14 +8,8 @@ from pathlib import Path
 
 from satchel.errors import InternalError
 from satchel.package.aar import METADATA, MIN_SDK, min_sdk, namespace_of, permissions
-from satchel.package.classfile import class_info, module_version
 
 REQUIRED = ("AndroidManifest.xml", "R.txt", "classes.jar", "proguard.txt", METADATA)
-
-# A Kotlin compiler reads metadata up to one minor version ahead of its own: an app on Kotlin 2.2 reads 2.3.
-NEWEST_KOTLIN_METADATA = (2, 3)
-NEWEST_CLASS_FILE = 55  # Java 11: inline functions can't be inlined into an app that targets something older
-PAGE = 16 * 1024  # Android 15 devices with 16 KB pages refuse libraries aligned to less
 
 
 @dataclass(frozen=True)
@@ -35,9 +28,6 @@ def check_aar(path: Path, budget: Budget) -> None:
         problems += [f"it has no {name}" for name in REQUIRED if name not in names]
         if "AndroidManifest.xml" in names:
             problems += _manifest_problems(archive.read("AndroidManifest.xml"))
-        for name in names:
-            if name.startswith("jni/") and name.endswith(".so"):
-                problems += [f"{name} {problem}" for problem in _alignment_problems(archive.read(name))]
         if "classes.jar" in names:
             rules = archive.read("proguard.txt").decode() if "proguard.txt" in names else ""
             problems += _jar_problems(archive.read("classes.jar"), rules)
@@ -45,8 +35,8 @@ def check_aar(path: Path, budget: Budget) -> None:
 
 
 def check_jar(path: Path, budget: Budget) -> None:
-    """The same for a plain jar: its classes and its size."""
-    _raise(path, [*_over_budget(path, budget), *_class_problems(path.read_bytes())])
+    """The same for a plain jar: its size."""
+    _raise(path, list(_over_budget(path, budget)))
 
 
 def _raise(path: Path, problems: list[str]) -> None:
@@ -72,7 +62,6 @@ def _manifest_problems(manifest: bytes) -> Iterator[str]:
 
 
 def _jar_problems(jar: bytes, rules: str) -> Iterator[str]:
-    yield from _class_problems(jar)
     with zipfile.ZipFile(io.BytesIO(jar)) as archive:
         names = set(archive.namelist())
         if any(name.endswith(".class") for name in names) and "-keep" not in rules:
@@ -83,35 +72,3 @@ def _jar_problems(jar: bytes, rules: str) -> Iterator[str]:
                     yield f"{service} names {implementation}, which is not in classes.jar"
                 if implementation not in rules:
                     yield f"its proguard.txt does not keep {implementation}, which is found by name"
-
-
-def _class_problems(jar: bytes) -> Iterator[str]:
-    with zipfile.ZipFile(io.BytesIO(jar)) as archive:
-        for name in archive.namelist():
-            if name.endswith(".class"):
-                info = class_info(archive.read(name))
-                if info.major > NEWEST_CLASS_FILE:
-                    yield f"{name} is class file version {info.major}, newer than {NEWEST_CLASS_FILE} (Java 11)"
-                if info.kotlin is not None and info.kotlin[:2] > NEWEST_KOTLIN_METADATA:
-                    yield f"{name} has Kotlin metadata {_dotted(info.kotlin)}, which Kotlin 2.2 can't read"
-            elif name.endswith(".kotlin_module"):
-                version = module_version(archive.read(name))
-                if version[:2] > NEWEST_KOTLIN_METADATA:
-                    yield f"{name} has Kotlin metadata {_dotted(version)}, which Kotlin 2.2 can't read"
-
-
-def _alignment_problems(library: bytes) -> Iterator[str]:
-    """Every loadable segment of a 64-bit little-endian ELF file must be aligned to 16 KB (ELF-64, program header)."""
-    if library[:6] != b"\x7fELF\x02\x01":
-        return  # 32-bit ABIs have 4 KB pages on every device
-    (table,) = struct.unpack_from("<Q", library, 32)
-    size, count = struct.unpack_from("<HH", library, 54)
-    for index in range(count):
-        (kind,) = struct.unpack_from("<I", library, table + index * size)
-        (alignment,) = struct.unpack_from("<Q", library, table + index * size + 48)
-        if kind == 1 and alignment % PAGE:
-            yield f"has a segment aligned to {alignment} bytes, not to {PAGE}"
-
-
-def _dotted(version: tuple[int, ...]) -> str:
-    return ".".join(map(str, version))

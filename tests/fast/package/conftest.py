@@ -1,7 +1,6 @@
 """A tiny SDK to package: templates of a few bytes, and a Maven that compiles them to class files in no time."""
 
-import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -41,26 +40,6 @@ ANDROID_MANIFEST = """<manifest xmlns:android="http://schemas.android.com/apk/re
 </manifest>"""
 
 
-def class_bytes(kotlin: tuple[int, ...] | None = (2, 2, 0), major: int = 55) -> bytes:
-    """A class file (JVMS 4.1) with a field-less, method-less class and, if asked, kotlin.Metadata's version."""
-    texts = ["A", "java/lang/Object", "RuntimeVisibleAnnotations", "Lkotlin/Metadata;", "k", "mv"]
-    pool = b"".join(b"\x01" + struct.pack(">H", len(text)) + text.encode() for text in texts)
-    pool += b"\x07\x00\x01\x07\x00\x02"  # constants 7 and 8: the class and its super class
-    pool += b"\x05" + bytes(8)  # constant 9, a long: takes two slots, so the next one is 11
-    numbers = (1, *(kotlin or ()))
-    pool += b"".join(b"\x03" + struct.pack(">i", number) for number in numbers)
-    count = 11 + len(numbers)
-    attributes = struct.pack(">H", 0)
-    if kotlin is not None:
-        values = b"".join(b"I" + struct.pack(">H", 12 + index) for index in range(len(kotlin)))
-        metadata = struct.pack(">HH", 4, 2)  # kotlin.Metadata with two elements: k, mv
-        metadata += struct.pack(">HcH", 5, b"I", 11) + struct.pack(">HcH", 6, b"[", len(kotlin)) + values
-        body = struct.pack(">H", 1) + metadata
-        attributes = struct.pack(">HHI", 1, 3, len(body)) + body
-    header = struct.pack(">IHHH", 0xCAFEBABE, 0, major, count)
-    return header + pool + struct.pack(">HHHHHH", 0x21, 7, 8, 0, 0, 0) + attributes
-
-
 class FakeMaven(Tools):
     """Compiles each .kt file to one class file; records every command it was given."""
 
@@ -84,7 +63,7 @@ class FakeMaven(Tools):
             classes = project / module / "target" / "classes"
             for source in (project / module).rglob("*.kt"):
                 (classes / "dev").mkdir(parents=True, exist_ok=True)
-                (classes / "dev" / f"{source.stem}.class").write_bytes(class_bytes())
+                (classes / "dev" / f"{source.stem}.class").write_bytes(b"class")
         services = project / "engine" / "target" / "classes" / "META-INF" / "services"
         services.mkdir(parents=True)
         (services / "dev.Engine").write_text("dev.Engine\n")
@@ -121,9 +100,3 @@ def templates(tmp_path: Path) -> Path:
 @pytest.fixture
 def maven() -> FakeMaven:
     return FakeMaven()
-
-
-@pytest.fixture
-def make_class() -> Callable[..., bytes]:
-    """make_class(kotlin=(2, 2, 0) | None, major=55): the bytes of a class file."""
-    return class_bytes

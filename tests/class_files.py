@@ -1,12 +1,18 @@
-"""What a compiled class says about itself: its class file version and its Kotlin metadata version.
+"""What a compiled class says about itself, its class file version and its Kotlin metadata version, and whether an
+app's compiler can read it.
 
 Read from The Java Virtual Machine Specification, chapter 4 (The class File Format).
 """
 
+import io
 import struct
+import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from satchel.errors import InternalError
+# A Kotlin compiler reads metadata up to one minor version ahead of its own: an app on Kotlin 2.2 reads 2.3.
+NEWEST_KOTLIN_METADATA = (2, 3)
+NEWEST_CLASS_FILE = 55  # Java 11: inline functions can't be inlined into an app that targets something older
 
 _MAGIC = 0xCAFEBABE
 _UTF8, _INTEGER = 1, 3
@@ -24,11 +30,27 @@ class ClassInfo:
     kotlin: tuple[int, ...] | None
 
 
+def too_new_for_an_app(jar: bytes) -> Iterator[str]:
+    """Every class and Kotlin module of a jar that an app on Kotlin 2.2 and Java 11 could not be compiled against."""
+    with zipfile.ZipFile(io.BytesIO(jar)) as archive:
+        for name in archive.namelist():
+            kotlin = None
+            if name.endswith(".class"):
+                info = class_info(archive.read(name))
+                kotlin = info.kotlin
+                if info.major > NEWEST_CLASS_FILE:
+                    yield f"{name} is class file version {info.major}, newer than {NEWEST_CLASS_FILE} (Java 11)"
+            elif name.endswith(".kotlin_module"):
+                kotlin = module_version(archive.read(name))
+            if kotlin is not None and kotlin[:2] > NEWEST_KOTLIN_METADATA:
+                yield f"{name} has Kotlin metadata {'.'.join(map(str, kotlin))}, which Kotlin 2.2 can't read"
+
+
 def class_info(data: bytes) -> ClassInfo:
     """Read one .class file."""
     reader = _Reader(data)
     if reader.u4() != _MAGIC:
-        raise InternalError("Not a class file: it does not begin with CAFEBABE.")
+        raise ValueError("Not a class file: it does not begin with CAFEBABE.")
     reader.u2()  # minor version
     major = reader.u2()
     constants = _constants(reader)
@@ -65,7 +87,7 @@ class _Reader:
     def take(self, size: int) -> bytes:
         taken = self._data[self._at : self._at + size]
         if len(taken) != size:
-            raise InternalError("A class file ends too early.")
+            raise ValueError("A class file ends too early.")
         self._at += size
         return taken
 
