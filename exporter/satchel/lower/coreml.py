@@ -22,11 +22,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from satchel.errors import LoweringError
 from satchel.formats import mlpackage, mlpackage_native
 from satchel.lower.coreml_messages import unknown_messages
 from satchel.lower.coreml_modules import make_safe_for_float16
 from satchel.lower.decoder import build_model, head_dim, last_logits, parameter_shapes
+from satchel.lower.failures import converter_failures
 from satchel.lower.placeholder import TiedPlaceholders
 from satchel.lower.quantized import BlockSums, install
 from satchel.lower.spec import ProgramSpec
@@ -160,14 +160,9 @@ def _lower(spec: ProgramSpec, weights: QuantizedCheckpoint, native_offset: bool,
         cast(Any, model).get_output_embeddings().weight = cast(Any, model).get_input_embeddings().weight
     make_safe_for_float16(model, spec.context_length)
     decoder = StatefulDecoder(model, spec.context_length).eval().requires_grad_(False)
-    try:
-        with quiet(), unknown_messages(), _no_progress_bars():
-            passes = _last_passes(spec, weights, native_offset) if dtype == np.float16 else []
-            return _convert(decoder, spec, dtype, passes)
-    except LoweringError:
-        raise
-    except Exception as error:  # whatever a converter raises becomes one error with its cause attached
-        raise LoweringError(f"coremltools failed on {spec.config.get('model_type')}: {error}") from error
+    with converter_failures("coremltools", spec), quiet(), unknown_messages(), _no_progress_bars():
+        passes = _last_passes(spec, weights, native_offset) if dtype == np.float16 else []
+        return _convert(decoder, spec, dtype, passes)
 
 
 def _last_passes(spec: ProgramSpec, weights: QuantizedCheckpoint, native_offset: bool) -> list[str]:

@@ -7,10 +7,10 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from satchel.errors import LoweringError, SatchelError
 from satchel.formats import pte
 from satchel.lower import executorch_patches
 from satchel.lower.decoder import Decoder, build_model, head_dim, parameters
+from satchel.lower.failures import converter_failures
 from satchel.lower.placeholder import PlaceholderWeights
 from satchel.lower.quantized import BlockSumsByLinear, install
 from satchel.lower.rewrite import rewrite
@@ -58,13 +58,8 @@ def lower(
     used = weights if weights is not None else PlaceholderWeights(spec.plan, parameters(model), {})
     install(model, used, BlockSumsByLinear, dequantized=dequantized)
     decoder = _decoder(model, spec.context_length)
-    try:
-        with quiet():
-            return _to_program(_export(decoder, spec.prefill_chunk), _constant_methods(spec), fast), used
-    except SatchelError:
-        raise
-    except Exception as error:  # whatever a converter raises becomes one error with its cause attached
-        raise LoweringError(f"ExecuTorch could not lower {spec.config.get('model_type')}: {error}") from error
+    with converter_failures("ExecuTorch", spec), quiet():
+        return _to_program(_export(decoder, spec.prefill_chunk), _constant_methods(spec), fast), used
 
 
 def lower_dequantized(spec: ProgramSpec, weights: QuantizedCheckpoint) -> bytearray:

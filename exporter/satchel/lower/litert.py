@@ -16,9 +16,9 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from satchel.errors import LoweringError
 from satchel.formats import tflite
 from satchel.lower.decoder import build_model, head_dim, last_logits, parameter_shapes
+from satchel.lower.failures import converter_failures
 from satchel.lower.litert_weights import with_quantized_weights
 from satchel.lower.placeholder import TiedPlaceholders
 from satchel.lower.quantized import BlockSums, install
@@ -104,11 +104,8 @@ def lower_dequantized(spec: ProgramSpec, weights: QuantizedCheckpoint) -> bytear
     install(model, weights, BlockSums, dequantized=True)
     if spec.plan.tied:
         cast(Any, model).get_output_embeddings().weight = cast(Any, model).get_input_embeddings().weight
-    try:
-        with quiet():
-            return _convert(model, spec)
-    except Exception as error:  # whatever a converter raises becomes one error with its cause attached
-        raise LoweringError(f"LiteRT's converter failed on {spec.config.get('model_type')}: {error}") from error
+    with converter_failures("LiteRT's converter", spec), quiet():
+        return _convert(model, spec)
 
 
 def lower_skeleton(spec: ProgramSpec, folder: Path, proof: Mapping[str, Any]) -> None:
