@@ -19,11 +19,11 @@ from real_tokenizers import (  # type: ignore[import-not-found]
     real_tokenizers,
 )
 from satchel.cache import Cache
-from satchel.package.sdk import compile_sdk
+from satchel.package.android.sdk import compile_sdk
 from satchel.source.alias import DEFAULT_MODEL, aliases
 from satchel.source.fetch import fetch
-from satchel.source.gguf_header import read_header
-from satchel.source.gguf_tokenizer import tokenizer_assets
+from satchel.source.gguf.header import read_header
+from satchel.source.gguf.tokenizer import tokenizer_assets
 from satchel.tools import Tools
 
 BYTES = 2_000_000

@@ -20,7 +20,7 @@ from apk import Content, misaligned, write_apk
 from resource_table import write_framework
 from satchel.errors import BundleError, SatchelError, ToolFailedError
 from satchel.files import assembled_folder
-from satchel.package.aar import xml_bytes
+from satchel.package.android.aar import xml_bytes
 from satchel.tools import Tools
 
 ROOT = Path(__file__).resolve().parent.parent

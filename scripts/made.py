@@ -11,9 +11,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "exporter"))
 
+from satchel.bundle.output import remove_output
 from satchel.errors import SatchelError
 from satchel.files import is_marked, mark, require_replaceable
-from satchel.output import remove_output
 
 _OTHERS = ("example-android", "docs")  # beside what builds publish
 

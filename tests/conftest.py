@@ -10,7 +10,7 @@ import pytest
 
 import example_android
 from example_android import BuiltApp
-from satchel.bundle import (
+from satchel.bundle.manifest import (
     Bundle,
     BundledModel,
     Manifest,

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import litert_lm
 
-from satchel.bundle import read_bundle
-from satchel.formats import litertlm
+from satchel.bundle.manifest import read_bundle
+from satchel.package import litertlm
 from satchel.reference.prompt import PromptProgram, Turn
 from satchel.reference.tokenizer import Tokenizer
 

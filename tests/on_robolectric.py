@@ -8,7 +8,7 @@ from pathlib import Path
 
 from example_android import BuiltApp
 from satchel.cache import Cache
-from satchel.package.sdk import compile_sdk
+from satchel.package.android.sdk import compile_sdk
 from satchel.runtimes.jvm import HostEngine, build_host_engine
 from satchel.tools import Tools
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from satchel.bundle import Bundle, SpecialIds, read_bundle, write_manifest
+from satchel.bundle.manifest import Bundle, SpecialIds, read_bundle, write_manifest
 from satchel.quantize.plan import QuantPlan, TensorPlan
 from satchel.reference.tokenizer import Tokenizer
 
@@ -30,7 +30,7 @@ def lowered(config: dict[str, Any], stop_ids: tuple[int, ...]) -> tuple[bytes, d
     """A float program with random weights, and what a manifest says of its sizes."""
     from satchel.lower.decoder import parameter_shapes
     from satchel.lower.executorch import lower
-    from satchel.lower.spec import ProgramSpec
+    from satchel.skeleton.spec import ProgramSpec
 
     plan = QuantPlan({name: TensorPlan("float") for name in parameter_shapes(config)}, tied=False)
     program, _ = lower(ProgramSpec(config, plan, CONTEXT, CHUNK, None, stop_ids), None)

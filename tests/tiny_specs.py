@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from satchel.lower.placeholder import TiedPlaceholders
-from satchel.lower.spec import ProgramSpec
 from satchel.quantize.plan import QuantPlan, TensorPlan
-from satchel.runtimes.engine import Engine
+from satchel.reference.engine import Engine
+from satchel.skeleton.spec import ProgramSpec
 
 TINY: dict[str, Any] = {
     "hidden_size": 64,

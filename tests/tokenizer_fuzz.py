@@ -12,7 +12,7 @@ from typing import IO
 from tokenizers import Tokenizer as HuggingFaceTokenizer
 
 from random_text import random_texts
-from satchel.package.sdk import CompiledSdk
+from satchel.package.android.sdk import CompiledSdk
 from satchel.reference.tokenizer import Tokenizer
 from satchel.tools import Tools
 

@@ -4,7 +4,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from peers.job import Job
-from satchel.runtimes.engine import Engine
+from satchel.reference.engine import Engine
 from satchel.runtimes.litert import LiteRtEngine
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peers.job import Closeness, Job, Speed
-from satchel.runtimes.engine import Engine
+from satchel.reference.engine import Engine
 from satchel.validate.behaviour import Text, measure, pooled
 
 

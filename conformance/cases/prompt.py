@@ -5,9 +5,9 @@ from functools import cache
 from typing import Any
 
 from cases.tokenizer import TOKENIZERS
+from satchel.compile.prompt import compile_prompt
 from satchel.errors import UsageError
 from satchel.reference.prompt import PromptProgram, RoleForm, Turn
-from satchel.reference.prompt_compiler import compile_prompt
 
 CHATML = (
     "{% for m in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"

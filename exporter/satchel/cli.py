@@ -84,10 +84,11 @@ def build(
     MODEL is a built-in name (see `satchel models`), a Hugging Face directory, org/name[@revision], or a .gguf file.
     """
     console = Console(json_output)
-    from satchel import pipeline
+    from satchel.commands.build import BuildOptions
+    from satchel.commands.build import build as build_model
 
-    result = pipeline.build(
-        pipeline.BuildOptions(
+    result = build_model(
+        BuildOptions(
             model=model,
             backends=backends or TARGET_BACKENDS[target],
             recipe=recipe,
@@ -143,8 +144,8 @@ def validate(
     """
     _require_built("--target", target, BUILT_VALIDATION_TARGETS)
     console = Console(json_output)
-    from satchel.revalidate import ValidateOptions
-    from satchel.revalidate import validate as validate_bundles
+    from satchel.commands.validate import ValidateOptions
+    from satchel.commands.validate import validate as validate_bundles
 
     result = validate_bundles(
         ValidateOptions(bundle=bundle, backends=backends, texts=texts, model=model, target=target), console
@@ -176,8 +177,8 @@ def generate(
 ) -> None:
     """Stream the model's answer to PROMPT."""
     console = Console(json_output)
-    from satchel.generation import GenerateRequest
-    from satchel.generation import generate as generate_text
+    from satchel.commands.generate import GenerateRequest
+    from satchel.commands.generate import generate as generate_text
 
     answer = generate_text(
         GenerateRequest(
@@ -204,7 +205,7 @@ def inspect(path: Path, json_output: bool) -> None:
     PATH is a bundle folder, the folder above several, or one artifact file.
     """
     console = Console(json_output)
-    from satchel.formats.inspect import inspect as inspect_path
+    from satchel.commands.inspect import inspect as inspect_path
 
     listing = inspect_path(path)
     console.table(listing.columns, listing.rows, right=listing.right)
@@ -255,7 +256,7 @@ def recipes(json_output: bool) -> None:
 def doctor(json_output: bool) -> None:
     """Check that this machine has what a build needs."""
     console = Console(json_output)
-    from satchel import doctor as machine
+    from satchel.commands import doctor as machine
 
     checks = machine.examine()
     console.table(

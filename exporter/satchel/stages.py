@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from satchel import __version__
-from satchel.backends import BACKENDS, VARIANTS, Backend
-from satchel.bundle import (
+from satchel.backends.registry import BACKENDS, VARIANTS, Backend
+from satchel.bundle.manifest import (
     Bundle,
     BundledModel,
     Manifest,
@@ -23,26 +23,26 @@ from satchel.bundle import (
     Verdict,
 )
 from satchel.cache import Cache
+from satchel.compile.prompt import compile_prompt
+from satchel.compile.tokenizer import compile_tokenizer
 from satchel.console import Console
 from satchel.errors import BundleError, ModelError, ModelNotFoundError, ReferenceMissingError
 from satchel.files import assembled_folder, canonical_json, require_apart, require_replaceable, write_file
-from satchel.lower.spec import ProgramSpec
 from satchel.quantize.plan import QuantPlan, TensorPlan
 from satchel.quantize.planning import plan_for
 from satchel.quantize.quantize import quantize
 from satchel.quantize.recipe import Gates, Recipe, load_recipe
 from satchel.quantize.stored import StoredQuantizedCheckpoint, open_quantized
 from satchel.reference.prompt import PromptProgram
-from satchel.reference.prompt_compiler import compile_prompt
 from satchel.reference.tokenizer import Tokenizer
-from satchel.reference.tokenizer_compiler import compile_tokenizer
-from satchel.skeleton import Skeleton, Slot, read_skeleton
+from satchel.report.report import BackendReport, ReportHeader
+from satchel.skeleton.spec import ProgramSpec
+from satchel.skeleton.table import Skeleton, Slot, read_skeleton
 from satchel.source.checkpoint import Checkpoint
 from satchel.source.resolve import open_model
 from satchel.source.support import key_rows
 from satchel.tools import Tools
-from satchel.validate import prove
-from satchel.validate.report import BackendReport, ReportHeader
+from satchel.validate import proofs as prove
 from satchel.versions import pinned, require_pinned, source_hash
 
 TOKENIZER_JSON = "tokenizer.json"
@@ -133,7 +133,7 @@ def text_assets(checkpoint: Checkpoint, workshop: Workshop) -> TextAssets:
         "tokenizer": hashlib.sha256(source.tokenizer_json.encode()).hexdigest(),
         "template": source.chat_template,
         "tokens": [source.bos_token, source.eos_token],
-        "code": source_hash("reference"),
+        "code": source_hash("reference", "compile"),
         "tokenizers": metadata.version("tokenizers"),
         "regex": metadata.version("regex"),
         "python": platform.python_version(),  # its Unicode tables take part

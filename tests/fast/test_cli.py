@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-import satchel
-from satchel import doctor, errors
+from satchel import errors
 from satchel.cli import main
+from satchel.commands import doctor
 from satchel.console import Console
 
 HEAVY = {"torch", "transformers", "executorch", "torchao", "numpy", "rich", "jinja2", "tokenizers", "gguf", "pandas"}
@@ -21,10 +21,9 @@ HEAVY = {"torch", "transformers", "executorch", "torchao", "numpy", "rich", "jin
 
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Stands in for satchel.pipeline: options become plain values, a test puts in the `build` it needs."""
+    """Stands in for satchel.commands.build: options become plain values, a test puts in the `build` it needs."""
     fake = SimpleNamespace(BuildOptions=SimpleNamespace)
-    monkeypatch.setitem(sys.modules, "satchel.pipeline", fake)  # type: ignore[arg-type]
-    monkeypatch.setattr(satchel, "pipeline", fake, raising=False)
+    monkeypatch.setitem(sys.modules, "satchel.commands.build", fake)  # type: ignore[arg-type]
     return fake
 
 
@@ -225,7 +224,7 @@ def test_json_leaves_standard_output_to_one_object(
         console.text("is")
         return {"text": "Paris", "ids": [1, 2], "finish_reason": "stop", "stats": {}}
 
-    monkeypatch.setattr("satchel.generation.generate", generate)
+    monkeypatch.setattr("satchel.commands.generate.generate", generate)
     assert main(["generate", "bundle", "Capital?", "--json"]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["text"] == "Paris"

@@ -3,7 +3,7 @@
 import pytest
 
 from satchel.cache import Cache
-from satchel.package.sdk import compile_sdk
+from satchel.package.android.sdk import compile_sdk
 from satchel.tools import Tools
 from tiny_model import TINY_CONFIG, write_directory
 from workplace import BUILD, Workplace, satchel, sure_weights

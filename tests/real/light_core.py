@@ -6,16 +6,16 @@ Arguments: model directory, skeleton folder, bundle to pack, SDK cache, output f
 import sys
 from pathlib import Path
 
-from satchel.bundle import read_bundle
+from satchel.bundle.manifest import read_bundle
 from satchel.cache import Cache
 from satchel.console import Console
 from satchel.formats import pte
-from satchel.package.android import Coordinates, package_android
+from satchel.package.android.libraries import Coordinates, package_android
 from satchel.quantize.planning import plan_for
 from satchel.quantize.quantize import quantize
 from satchel.quantize.recipe import load_recipe
 from satchel.quantize.stored import open_quantized
-from satchel.skeleton import read_skeleton
+from satchel.skeleton.table import read_skeleton
 from satchel.source.directory import open_directory
 from satchel.tools import Tools
 

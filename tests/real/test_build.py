@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from satchel.bundle import find_bundles, read_bundle, verify_bundle
+from satchel.bundle.manifest import find_bundles, read_bundle, verify_bundle
 from tiny_model import TINY_CONFIG, random_weights, write_directory
 from workplace import BUILD, Workplace, digests, satchel, sure_weights
 
@@ -88,8 +88,8 @@ def test_a_build_of_what_is_there_repeats_nothing(
     monkeypatch.setattr("satchel.stages.quantize", unwanted)
     monkeypatch.setattr("satchel.validate.graph.prove", unwanted)
     monkeypatch.setattr("satchel.lower.executorch.lower_skeleton", unwanted)
-    monkeypatch.setattr("satchel.package.sdk._build", unwanted)
-    monkeypatch.setattr("satchel.validate.prove.prove_behaviour", unwanted)
+    monkeypatch.setattr("satchel.package.android.sdk._build", unwanted)
+    monkeypatch.setattr("satchel.validate.proofs.prove_behaviour", unwanted)
     before = digests(place.out)
     assert satchel(*BUILD, place.model, "--context", 96, "--out", place.out)[0] == 0
     assert digests(place.out) == before
@@ -140,7 +140,7 @@ def test_a_fine_tune_reuses_the_skeleton(place: Workplace, tmp_path: Path, monke
     [
         ("satchel.lower.executorch.lower", 33),  # a context that is not lowered yet
         ("satchel.formats.pte.fill", 96),
-        ("satchel.validate.prove.prove_behaviour", 96),
+        ("satchel.validate.proofs.prove_behaviour", 96),
     ],
 )
 @pytest.mark.parametrize("what", [KeyboardInterrupt, RuntimeError])

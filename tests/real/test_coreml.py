@@ -25,7 +25,7 @@ from satchel.lower.decoder import parameter_shapes
 from satchel.lower.placeholder import TiedPlaceholders
 from satchel.quantize.plan import TensorPlan
 from satchel.runtimes.coreml import CoreMlEngine
-from satchel.skeleton import Skeleton, read_skeleton
+from satchel.skeleton.table import Skeleton, read_skeleton
 from satchel.validate.behaviour import Text, measure, pooled
 from satchel.validate.graph import TOLERANCE, Subject, prove
 from satchel.validate.reference import Reference

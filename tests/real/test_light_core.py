@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from satchel.bundle import Bundle
+from satchel.bundle.manifest import Bundle
 from satchel.cache import Cache
 from satchel.lower.executorch import lower_skeleton
-from satchel.lower.spec import ProgramSpec
 from satchel.quantize.planning import plan_for
 from satchel.quantize.recipe import load_recipe
+from satchel.skeleton.spec import ProgramSpec
 from satchel.source.directory import open_directory
 
 CHECKOUT = Path(__file__).resolve().parents[2]

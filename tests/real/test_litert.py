@@ -15,7 +15,7 @@ from satchel.lower.litert import lower, lower_dequantized, lower_skeleton
 from satchel.lower.placeholder import TiedPlaceholders
 from satchel.quantize.plan import TensorPlan
 from satchel.runtimes.litert import LiteRtEngine
-from satchel.skeleton import Skeleton, read_skeleton
+from satchel.skeleton.table import Skeleton, read_skeleton
 from satchel.validate.graph import TOLERANCE, Subject, prove
 from tiny_specs import FAMILIES, TINY, largest_difference_in_chunks, other_weights, placeholders, spec
 

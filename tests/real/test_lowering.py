@@ -10,10 +10,10 @@ from satchel.errors import InternalError
 from satchel.formats import pte, pte_inspect
 from satchel.lower.decoder import parameter_shapes
 from satchel.lower.executorch import lower, lower_dequantized, lower_skeleton
-from satchel.lower.spec import ProgramSpec
 from satchel.quantize.plan import TensorPlan
 from satchel.runtimes.executorch import ExecuTorchEngine
-from satchel.skeleton import read_skeleton
+from satchel.skeleton.spec import ProgramSpec
+from satchel.skeleton.table import read_skeleton
 from satchel.validate.graph import TOLERANCE, Subject, cut_spec, prove
 from tiny_specs import FAMILIES, TINY, largest_difference_in_chunks, other_weights, spec
 

@@ -12,15 +12,15 @@ import pytest
 
 import satchel
 from class_files import too_new_for_an_app
-from satchel.bundle import Bundle
+from satchel.bundle.manifest import Bundle
 from satchel.cache import Cache
 from satchel.console import Console
-from satchel.package.aar import android_manifest, write_aar
-from satchel.package.android import Coordinates, Packaged, package_android
-from satchel.package.check import REQUIRED
-from satchel.package.maven import Coordinate, Publication, publish
+from satchel.package.android.aar import android_manifest, write_aar
+from satchel.package.android.check import REQUIRED
+from satchel.package.android.libraries import Coordinates, Packaged, package_android
+from satchel.package.android.maven import Coordinate, Publication, publish
+from satchel.package.android.sdk import compile_sdk
 from satchel.package.render import template_files, templates_root
-from satchel.package.sdk import compile_sdk
 from satchel.tools import Tools
 
 MakeBundle = Callable[..., Bundle]

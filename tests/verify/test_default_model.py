@@ -17,7 +17,7 @@ from satchel.cli import main
 from satchel.hashing import file_sha256
 from satchel.lower.coreml_modules import SafeRMSNorm
 from satchel.source.alias import DEFAULT_MODEL
-from satchel.source.gguf import open_gguf
+from satchel.source.gguf.checkpoint import open_gguf
 from satchel.source.safetensors_io import SafetensorsWriter
 
 SYMMETRIC = Path(__file__).parents[1] / "data" / "int4-symmetric.toml"

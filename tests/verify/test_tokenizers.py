@@ -9,9 +9,9 @@ import pytest
 
 from real_tokenizers import compiled_tokenizer, fetch_tokenizer, real_tokenizers
 from satchel.cache import Cache
-from satchel.package.sdk import compile_sdk
-from satchel.source.gguf_header import read_header
-from satchel.source.gguf_tokenizer import tokenizer_assets
+from satchel.package.android.sdk import compile_sdk
+from satchel.source.gguf.header import read_header
+from satchel.source.gguf.tokenizer import tokenizer_assets
 from satchel.tools import Tools
 from tokenizer_fuzz import hold_against_hugging_face
 

@@ -22,7 +22,7 @@ from satchel.formats.mlpackage_blobs import BlobFile, BlobRegion
 from satchel.formats.mlpackage_program import Operation, read_program
 from satchel.quantize.checkpoint import QuantizedCheckpoint, QuantizedTensor
 from satchel.quantize.plan import QuantPlan, TensorPlan
-from satchel.skeleton import Skeleton, Slot
+from satchel.skeleton.table import Skeleton, Slot
 
 PROGRAM_FILE = "model.mlpackage"
 MANIFEST = "Manifest.json"

@@ -20,7 +20,7 @@ from satchel.formats.mlpackage import float16_scale
 from satchel.formats.mlpackage import weights_file as weights_file
 from satchel.quantize.checkpoint import QuantizedCheckpoint, QuantizedTensor
 from satchel.quantize.plan import QuantPlan
-from satchel.skeleton import Skeleton, Slot
+from satchel.skeleton.table import Skeleton, Slot
 
 SHIFT = "shift"  # the part's name in the table of slots
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from satchel.errors import BadWeightsError, InternalError
 from satchel.quantize.checkpoint import QuantizedCheckpoint, QuantizedTensor
-from satchel.skeleton import Slot
+from satchel.skeleton.table import Slot
 
 # What a format holds of a tensor: (part, possible packings, array) each.
 Parts = Callable[[QuantizedTensor], Iterator[tuple[str, tuple[str, ...], NDArray[Any]]]]

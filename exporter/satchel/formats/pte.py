@@ -22,7 +22,7 @@ from satchel.formats.carried import part_bytes
 from satchel.formats.flatbuffer import UINT64, Table
 from satchel.quantize.checkpoint import QuantizedCheckpoint, QuantizedTensor
 from satchel.quantize.plan import QuantPlan
-from satchel.skeleton import Skeleton, Slot
+from satchel.skeleton.table import Skeleton, Slot
 from satchel.source.checkpoint import EMBEDDING, HEAD
 
 PROGRAM_FILE = "model.pte"

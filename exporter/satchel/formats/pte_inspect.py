@@ -31,7 +31,7 @@ _SCALE_FIELDS = {1: (2, 3, "float32"), 4: (4, 5, "bfloat16")}  # PerChannelQuant
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """One constant of the file; see satchel.formats.inspect.TensorRow."""
+    """One constant of the file; see satchel.commands.inspect.TensorRow."""
 
     name: str
     part: str

@@ -29,11 +29,11 @@ from satchel.lower.decoder import build_model, head_dim, last_logits, parameter_
 from satchel.lower.failures import converter_failures
 from satchel.lower.placeholder import TiedPlaceholders
 from satchel.lower.quantized import BlockSums, install
-from satchel.lower.spec import ProgramSpec
 from satchel.quantize.checkpoint import QuantizedCheckpoint, QuantizedTensor
 from satchel.quantize.plan import QuantPlan, TensorPlan
 from satchel.quiet import quiet
-from satchel.skeleton import write_skeleton
+from satchel.skeleton.spec import ProgramSpec
+from satchel.skeleton.table import write_skeleton
 
 BACKEND = "coreml"
 _HIDDEN = -65504.0  # the least float16: softmax gives a hidden position exactly 0

@@ -14,10 +14,10 @@ from satchel.lower.failures import converter_failures
 from satchel.lower.placeholder import PlaceholderWeights
 from satchel.lower.quantized import BlockSumsByLinear, install
 from satchel.lower.rewrite import rewrite
-from satchel.lower.spec import ProgramSpec
 from satchel.quantize.checkpoint import QuantizedCheckpoint
 from satchel.quiet import quiet
-from satchel.skeleton import write_skeleton
+from satchel.skeleton.spec import ProgramSpec
+from satchel.skeleton.table import write_skeleton
 
 BACKEND = "executorch"
 

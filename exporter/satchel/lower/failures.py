@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from satchel.errors import LoweringError, SatchelError
-from satchel.lower.spec import ProgramSpec
+from satchel.skeleton.spec import ProgramSpec
 
 
 @contextmanager

@@ -22,10 +22,10 @@ from satchel.lower.failures import converter_failures
 from satchel.lower.litert_weights import with_quantized_weights
 from satchel.lower.placeholder import TiedPlaceholders
 from satchel.lower.quantized import BlockSums, install
-from satchel.lower.spec import ProgramSpec
 from satchel.quantize.checkpoint import QuantizedCheckpoint
 from satchel.quiet import captured_native_log, quiet
-from satchel.skeleton import write_skeleton
+from satchel.skeleton.spec import ProgramSpec
+from satchel.skeleton.table import write_skeleton
 
 BACKEND = "litert"
 

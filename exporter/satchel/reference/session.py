@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from satchel.errors import ContextLengthError, LogitsError, UsageError
+from satchel.reference.engine import Engine
 from satchel.reference.graphemes import WholeGraphemes
 from satchel.reference.sampler import Sampler, SamplingOptions
 from satchel.reference.stop import StopStrings, check_stop_strings
 from satchel.reference.stream import TextStream
 from satchel.reference.tokenizer import Tokenizer
-from satchel.runtimes.engine import Engine
 
 DEFAULT_MAX_NEW_TOKENS = 256
 

@@ -10,9 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from satchel.errors import BundleError
-from satchel.reference.tokenizer_format import CODE_POINTS, INVERTED, Behaviour, CharClass, Op, Prepend, Section, Trim
-from satchel.reference.unicode_normalization import (
+from satchel.compile.unicode_normalization import (
     HANGUL_BASE,
     HANGUL_COUNT,
     LEAD_BASE,
@@ -22,6 +20,8 @@ from satchel.reference.unicode_normalization import (
     VOWEL_BASE,
     VOWEL_COUNT,
 )
+from satchel.errors import BundleError
+from satchel.reference.tokenizer_format import CODE_POINTS, INVERTED, Behaviour, CharClass, Op, Prepend, Section, Trim
 
 _DEAD, _START = 0, 1
 _HANGUL_PER_LEAD = VOWEL_COUNT * TRAIL_COUNT

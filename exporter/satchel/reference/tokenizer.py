@@ -13,11 +13,11 @@ from functools import cached_property
 
 import numpy as np
 
+from satchel.compile.tokenizer import compile_tokenizer as compile_tokenizer
 from satchel.errors import BundleError
 from satchel.reference.graphemes import GraphemeBreaks
 from satchel.reference.steps import Classes, Piece, Steps
 from satchel.reference.token_text import TextDecoder, TextInParts
-from satchel.reference.tokenizer_compiler import compile_tokenizer as compile_tokenizer
 from satchel.reference.tokenizer_format import (
     NO_TOKEN,
     AddedFlag,

@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import satchel
-from satchel.bundle import DEFAULT_ANDROID_BACKEND, read_bundle
+from satchel.bundle.manifest import DEFAULT_ANDROID_BACKEND, read_bundle
 from satchel.cache import Cache
 from satchel.errors import InternalError, ToolFailedError, ToolMissingError
+from satchel.package.android.sdk import compile_sdk, read_index
 from satchel.package.render import render_tree, templates_root, tree_hash
-from satchel.package.sdk import compile_sdk, read_index
 from satchel.tools import Tools, end_process
 
 _SERVER = "dev.satchel.host.EngineServer"

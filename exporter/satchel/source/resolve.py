@@ -8,7 +8,7 @@ from satchel.source.alias import Alias, aliases
 from satchel.source.checkpoint import Checkpoint
 from satchel.source.directory import open_directory
 from satchel.source.fetch import fetch
-from satchel.source.gguf import open_gguf
+from satchel.source.gguf.checkpoint import open_gguf
 from satchel.source.hub import open_hub, parse_hub_id
 from satchel.source.support import verify
 from satchel.tools import Tools

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from satchel.runtimes.engine import Engine, EvaluatorEngine
+from satchel.reference.engine import Engine, EvaluatorEngine
 
 WORST = 10  # positions that are kept to be looked at
 _WORDS = 3  # next tokens kept of each model there

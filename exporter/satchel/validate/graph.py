@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from satchel.formats.carried import carried_weight
 from satchel.lower.decoder import parameter_shapes
 from satchel.lower.placeholder import TiedPlaceholders
-from satchel.lower.spec import ProgramSpec
 from satchel.quantize.checkpoint import QuantizedCheckpoint, QuantizedTensor
 from satchel.quantize.plan import QuantPlan, TensorPlan
-from satchel.runtimes.engine import Engine
+from satchel.reference.engine import Engine
+from satchel.skeleton.spec import ProgramSpec
 from satchel.source.checkpoint import HEAD
 from satchel.validate.reference import Reference
 

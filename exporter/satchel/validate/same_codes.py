@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from satchel import stages
-from satchel.bundle import Bundle
+from satchel.bundle.manifest import Bundle
 from satchel.formats.carried import OFFSET_PARTS
 from satchel.formats.mlpackage_native import SHIFT
 from satchel.formats.packing import PACKINGS, same_part
 from satchel.quantize.plan import QuantPlan
-from satchel.skeleton import Slot
-from satchel.validate.report import SameCodes
+from satchel.report.report import SameCodes
+from satchel.skeleton.table import Slot
 
 
 def compare(bundles: Sequence[Bundle]) -> SameCodes | None:

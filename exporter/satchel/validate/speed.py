@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from satchel.runtimes.engine import Engine, EvaluatorEngine
+from satchel.reference.engine import Engine, EvaluatorEngine
 
 _PREFILL_TOKENS = 256
 _DECODE_TOKENS = 48

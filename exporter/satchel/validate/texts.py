@@ -10,8 +10,8 @@ import numpy as np
 from satchel.errors import UsageError
 from satchel.reference.prompt import PromptProgram, Turn
 from satchel.reference.tokenizer import Tokenizer
+from satchel.report.figures import Excerpt, NextWord
 from satchel.validate.behaviour import Position, Text
-from satchel.validate.figures import Excerpt, NextWord
 
 _CONTEXT = 40  # tokens of text that an excerpt shows before its position
 

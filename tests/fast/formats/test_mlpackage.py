@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from satchel.commands import inspect
 from satchel.errors import CorruptModelError, UnsupportedModelError
-from satchel.formats import inspect
 from satchel.formats.mlpackage_blobs import bits_of, unpack
 from satchel.formats.mlpackage_program import Blob, Immediate, Package, read_program
 from satchel.formats.protobuf import Message

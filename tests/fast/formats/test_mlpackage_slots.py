@@ -11,7 +11,7 @@ from satchel.formats import carried, mlpackage
 from satchel.formats.packing import PACKINGS, same_part
 from satchel.quantize.checkpoint import QuantizedTensor
 from satchel.quantize.plan import QuantPlan, TensorPlan
-from satchel.skeleton import Slot
+from satchel.skeleton.table import Slot
 
 OFFSET = TensorPlan("int4", 32, True)
 random = np.random.default_rng(21)

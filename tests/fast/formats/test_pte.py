@@ -12,7 +12,7 @@ from satchel.formats import carried, pte, pte_inspect
 from satchel.formats.packing import PACKINGS
 from satchel.quantize.checkpoint import QuantizedTensor
 from satchel.quantize.plan import QuantPlan, TensorPlan
-from satchel.skeleton import Slot, read_skeleton, write_skeleton
+from satchel.skeleton.table import Slot, read_skeleton, write_skeleton
 from satchel.source.checkpoint import EMBEDDING, HEAD
 
 random = np.random.default_rng(11)

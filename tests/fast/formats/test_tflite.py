@@ -13,7 +13,7 @@ from satchel.formats import tflite, tflite_inspect
 from satchel.formats.packing import PACKINGS, same_part
 from satchel.quantize.checkpoint import QuantizedTensor
 from satchel.quantize.plan import QuantPlan, TensorPlan
-from satchel.skeleton import Slot
+from satchel.skeleton.table import Slot
 
 random = np.random.default_rng(12)
 FLOAT32, INT8, INT4 = 0, 9, 17

@@ -4,8 +4,8 @@ import pytest
 
 from satchel.errors import BadWeightsError, LoweringError, SatchelError, UnsupportedModelError
 from satchel.lower.failures import converter_failures
-from satchel.lower.spec import ProgramSpec
 from satchel.quantize.plan import QuantPlan
+from satchel.skeleton.spec import ProgramSpec
 
 SPEC = ProgramSpec({"model_type": "llama"}, QuantPlan({}, True), 96, 16, None, ())
 

@@ -13,11 +13,11 @@ from xml.etree import ElementTree
 import pytest
 
 import satchel
-from satchel.bundle import Bundle, Verdict
+from satchel.bundle.manifest import Bundle, Verdict
 from satchel.cache import Cache
 from satchel.console import Console
 from satchel.errors import BundleError, NotBuiltYetError, UsageError
-from satchel.package.android import (
+from satchel.package.android.libraries import (
     Coordinates,
     Packaged,
     gradle_dependencies,

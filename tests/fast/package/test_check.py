@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from satchel.errors import InternalError
-from satchel.package.aar import android_manifest
+from satchel.package.android.aar import android_manifest
+from satchel.package.android.check import Budget, check_aar, check_jar
 from satchel.package.archive import Entry, write_archive
-from satchel.package.check import Budget, check_aar, check_jar
 
 ROOMY = Budget(1_000_000, "a test")
 ASKING = android_manifest("dev.engine").replace(

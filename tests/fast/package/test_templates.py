@@ -4,8 +4,8 @@ import re
 from xml.etree import ElementTree
 
 import satchel
+from satchel.package.android.sdk import read_index
 from satchel.package.render import templates_root
-from satchel.package.sdk import read_index
 
 POM = {"m": "http://maven.apache.org/POM/4.0.0"}
 

@@ -5,9 +5,9 @@ import random
 import pytest
 import regex
 
-from satchel.reference.grapheme_compiler import grapheme_section
+from satchel.compile.graphemes import grapheme_section
+from satchel.compile.unicode_classes import every_character
 from satchel.reference.graphemes import GraphemeBreaks, WholeGraphemes
-from satchel.reference.unicode_classes import every_character
 
 # The properties that the rules of UAX #29 tell apart, and scripts.
 BREAKS = (

@@ -7,11 +7,11 @@ import pytest
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as HuggingFaceTokenizer
 
+from satchel.compile.chat_template import ChatTemplate, Sought
+from satchel.compile.prompt import compile_prompt
+from satchel.compile.prompt_proof import probe_conversations
 from satchel.errors import BundleError, PromptTemplateError, UsageError
-from satchel.reference.chat_template import ChatTemplate, Sought
 from satchel.reference.prompt import TRIMMED, PromptProgram, Turn
-from satchel.reference.prompt_compiler import compile_prompt
-from satchel.reference.prompt_proof import probe_conversations
 from satchel.reference.tokenizer import Tokenizer, compile_tokenizer
 
 BOS, EOS, START, END, STRIPS = 256, 257, 258, 259, 260

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from satchel.reference.golden import TeacherForced
+from satchel.compile.golden import TeacherForced
+from satchel.report.figures import HISTOGRAM_EDGES, Figures, Gate, Histogram, worst_share
 from satchel.validate.behaviour import Text, measure, pooled
-from satchel.validate.figures import HISTOGRAM_EDGES, Figures, Gate, Histogram, worst_share
-from satchel.validate.prove import Behaviour, behaviour_gates, read_behaviour, structural_gates, write_behaviour
+from satchel.validate.proofs import Behaviour, behaviour_gates, read_behaviour, structural_gates, write_behaviour
 from satchel.validate.speed import measure_speed
 
 VOCABULARY = 3

@@ -10,8 +10,8 @@ import pytest
 from cases.tokenizer import TOKENIZERS
 from satchel.errors import UsageError
 from satchel.reference.prompt import PromptProgram, RoleForm
+from satchel.report.figures import NextWord
 from satchel.validate.behaviour import Position, Text
-from satchel.validate.figures import NextWord
 from satchel.validate.texts import evaluation_texts, excerpts, user_texts
 
 

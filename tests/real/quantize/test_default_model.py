@@ -14,7 +14,7 @@ from satchel.quantize.planning import plan_for
 from satchel.quantize.quantize import quantize
 from satchel.quantize.recipe import recipes
 from satchel.quantize.stored import StoredQuantizedCheckpoint, open_quantized
-from satchel.source.gguf import GgufCheckpoint, open_gguf
+from satchel.source.gguf.checkpoint import GgufCheckpoint, open_gguf
 from satchel.source.support import verify
 
 # Runs in a process of its own; the last line is its peak resident memory in MB. /proc rather than getrusage, which on

@@ -6,8 +6,8 @@ import pytest
 
 from satchel.reference.tokenizer import Tokenizer, compile_tokenizer
 from satchel.source.checkpoint import TokenizerAssets
-from satchel.source.gguf_header import read_header
-from satchel.source.gguf_tokenizer import tokenizer_assets
+from satchel.source.gguf.header import read_header
+from satchel.source.gguf.tokenizer import tokenizer_assets
 
 
 @pytest.fixture(scope="session")

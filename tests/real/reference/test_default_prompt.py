@@ -7,8 +7,8 @@ from tokenizers import Tokenizer as HuggingFaceTokenizer
 from transformers import PreTrainedTokenizerFast
 
 from random_text import random_texts
+from satchel.compile.prompt import compile_prompt
 from satchel.reference.prompt import PromptProgram, Turn
-from satchel.reference.prompt_compiler import compile_prompt
 from satchel.reference.tokenizer import Tokenizer
 from satchel.source.checkpoint import TokenizerAssets
 

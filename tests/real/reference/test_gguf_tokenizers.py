@@ -9,7 +9,7 @@ from tokenizers import Tokenizer as HuggingFaceTokenizer
 from random_text import random_texts
 from real_tokenizers import fetch_tokenizer
 from satchel.reference.tokenizer import Tokenizer, compile_tokenizer
-from satchel.source.gguf_tokenizer import tokenizer_assets
+from satchel.source.gguf.tokenizer import tokenizer_assets
 
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
 TEXTS = 20_000

@@ -14,10 +14,10 @@ from transformers import PreTrainedTokenizerFast
 from random_text import random_texts
 from real_templates import REFUSED, TEMPLATES, fetch_template
 from real_tokenizers import compiled_json, fetch_tokenizer
+from satchel.compile.chat_template import ChatTemplate
+from satchel.compile.prompt import compile_prompt
 from satchel.errors import PromptTemplateError
-from satchel.reference.chat_template import ChatTemplate
 from satchel.reference.prompt import PromptProgram, Turn
-from satchel.reference.prompt_compiler import compile_prompt
 from satchel.reference.tokenizer import Tokenizer
 
 OWN = ("qwen3", "gemma3", "llama3_1")  # templates that come with their tokenizers

@@ -7,7 +7,7 @@ from tokenizers import Tokenizer as HuggingFaceTokenizer
 
 from real_tokenizers import compiled_tokenizer, fetch_tokenizer, real_tokenizers
 from satchel.cache import Cache
-from satchel.package.sdk import compile_sdk
+from satchel.package.android.sdk import compile_sdk
 from satchel.reference.tokenizer import Tokenizer
 from satchel.source.checkpoint import TokenizerAssets
 from satchel.tools import Tools

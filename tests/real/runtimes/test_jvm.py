@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from satchel.bundle import Bundle
+from satchel.bundle.manifest import Bundle
 from satchel.cache import Cache
 from satchel.errors import ToolFailedError
 from satchel.quantize.plan import QuantPlan, TensorPlan
@@ -25,7 +25,7 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory, make_bundle: MakeBund
     """A float Llama of two layers with random weights: no int8 activations, so last bits stay last bits."""
     from satchel.lower.decoder import parameter_shapes
     from satchel.lower.executorch import lower
-    from satchel.lower.spec import ProgramSpec
+    from satchel.skeleton.spec import ProgramSpec
 
     config = {**TINY_CONFIG, "tie_word_embeddings": False}
     plan = QuantPlan({name: TensorPlan("float") for name in parameter_shapes(config)}, tied=False)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import core_ml_packages
+from satchel.commands.inspect import inspect
 from satchel.errors import ProgramInputError
-from satchel.formats.inspect import inspect
 from satchel.runtimes.mil.evaluator import Evaluator
 
 # Largest difference, relative to the largest value: of one float16 rounding after another, and of the order of sums.

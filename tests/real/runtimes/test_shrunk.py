@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from satchel.bundle import Bundle
+from satchel.bundle.manifest import Bundle
 from satchel.cache import Cache
 from satchel.errors import ToolFailedError
+from satchel.package.android.sdk import CompiledSdk, compile_sdk
 from satchel.package.archive import Entry, folder_entries, write_archive
-from satchel.package.sdk import CompiledSdk, compile_sdk
 from satchel.runtimes.jvm import HostEngine, JvmEngine, build_host_engine, server_command
 from satchel.tools import Tools
 
