@@ -3,9 +3,10 @@
 Run it with a Python that has `uv` installed (`pip install uv`): `python scripts/lock.py [--upgrade]`. Without
 `--upgrade` the versions already locked are kept where they still fit. torch and its CUDA packages get a file of their
 own, so that an environment which already has torch at the pinned version (a CPU build, say) can skip them.
-No file names a registry: pip asks the one it is configured for.
+No file names a registry: pip asks the one it is configured for. The hashes of the sets go into the package, for keys.
 """
 
+import hashlib
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements"
 BACKENDS = ["coreml", "executorch", "litert"]
+LOCKS = ROOT / "exporter" / "satchel" / "resources" / "locks.toml"
 PYTHON = "3.11"  # the oldest supported; markers cover the newer ones
 
 # torch and what comes with its CUDA build alone: in requirements/torch.txt, which is complete in itself.
@@ -102,6 +104,18 @@ def main() -> None:
             write(extra, {name: text for name, text in packages.items() if not WITH_TORCH.match(name)})
         for extra, packages in beyond_base.items():
             write(extra, packages)
+    LOCKS.write_text(lock_hashes(), encoding="utf-8")
+
+
+def lock_hashes() -> str:
+    """The text of resources/locks.toml: per backend, the sha256 of the packages and versions that it is locked to."""
+    lines = [HEADER.rstrip(), "# What a result was made with, for its key in the cache."]
+    for name in BACKENDS:
+        locked = [(REQUIREMENTS / f"{one}.txt").read_text() for one in (name, "torch")]
+        pins = sorted(set(re.findall(r"^[A-Za-z0-9._-]+==[^ \\;]+", "".join(locked), re.MULTILINE)))
+        digest = hashlib.sha256("\n".join(pins).encode()).hexdigest()
+        lines.append(f'{name} = "{digest}"')
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -10,17 +10,8 @@ import pytest
 
 import example_android
 from example_android import BuiltApp
-from satchel.bundle.manifest import (
-    Bundle,
-    BundledModel,
-    Manifest,
-    Origin,
-    Requirements,
-    SpecialIds,
-    Verdict,
-    read_bundle,
-    write_manifest,
-)
+from satchel.bundle.folder import Bundle, read_bundle, write_manifest
+from satchel.bundle.manifest import BundledModel, Manifest, Origin, Requirements, SpecialIds, Verdict
 from satchel.cache import Cache
 from satchel.cli import main
 from satchel.source.alias import DEFAULT_MODEL, aliases

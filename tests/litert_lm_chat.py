@@ -5,7 +5,7 @@ from pathlib import Path
 
 import litert_lm
 
-from satchel.bundle.manifest import read_bundle
+from satchel.bundle.folder import read_bundle
 from satchel.package import litertlm
 from satchel.reference.prompt import PromptProgram, Turn
 from satchel.reference.tokenizer import Tokenizer

@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 
 from satchel.cache import Cache
+from satchel.compile.tokenizer import compile_tokenizer
 from satchel.hashing import file_sha256
-from satchel.reference.tokenizer import compile_tokenizer
 from satchel.tools import Tools
 
 _PINS = Path(__file__).parent / "data" / "tokenizers.toml"

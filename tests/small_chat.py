@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from satchel.bundle.manifest import Bundle, SpecialIds, read_bundle, write_manifest
+from satchel.bundle.folder import Bundle, read_bundle, write_manifest
+from satchel.bundle.manifest import SpecialIds
 from satchel.quantize.plan import QuantPlan, TensorPlan
 from satchel.reference.tokenizer import Tokenizer
 

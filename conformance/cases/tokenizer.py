@@ -10,8 +10,9 @@ import tokenizers
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as HuggingFaceTokenizer
 
+from satchel.compile.tokenizer import compile_tokenizer
 from satchel.reference.stream import TextStream
-from satchel.reference.tokenizer import Tokenizer, compile_tokenizer
+from satchel.reference.tokenizer import Tokenizer
 
 MERGES = (
     "t h", "th e", "\u0120 the", "\u0120 a", "i n", "in g", "h e", "r e", "o n", "e r", "\u0120 w", "\u0120w or",

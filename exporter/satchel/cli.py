@@ -220,9 +220,9 @@ def inspect(path: Path, json_output: bool) -> None:
 def quantize(model: str, recipe: str, out: Path, json_output: bool) -> None:
     """Quantize MODEL into DIR without lowering it."""
     console = Console(json_output)
-    from satchel.stages import quantize_to
+    from satchel.commands.quantize import quantize as quantize_model
 
-    summary = quantize_to(model, recipe, out, console)
+    summary = quantize_model(model, recipe, out, console)
     console.table(("", ""), [(name, str(value)) for name, value in summary.items()])
     console.result(summary)
 

@@ -6,7 +6,7 @@ Arguments: model directory, skeleton folder, bundle to pack, SDK cache, output f
 import sys
 from pathlib import Path
 
-from satchel.bundle.manifest import read_bundle
+from satchel.bundle.folder import read_bundle
 from satchel.cache import Cache
 from satchel.console import Console
 from satchel.formats import pte

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from satchel.bundle.manifest import find_bundles, read_bundle, verify_bundle
+from satchel.bundle.folder import find_bundles, read_bundle, verify_bundle
 from tiny_model import TINY_CONFIG, random_weights, write_directory
 from workplace import BUILD, Workplace, digests, satchel, sure_weights
 
@@ -84,8 +84,8 @@ def test_a_build_of_what_is_there_repeats_nothing(
     def unwanted(*_: object) -> None:
         raise AssertionError("this was done before")
 
-    monkeypatch.setattr("satchel.stages._compile_text", unwanted)
-    monkeypatch.setattr("satchel.stages.quantize", unwanted)
+    monkeypatch.setattr("satchel.compile.assets._compile_text", unwanted)
+    monkeypatch.setattr("satchel.quantize.kept.quantize", unwanted)
     monkeypatch.setattr("satchel.validate.graph.prove", unwanted)
     monkeypatch.setattr("satchel.lower.executorch.lower_skeleton", unwanted)
     monkeypatch.setattr("satchel.package.android.sdk._build", unwanted)

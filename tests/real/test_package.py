@@ -12,7 +12,7 @@ import pytest
 
 import satchel
 from class_files import too_new_for_an_app
-from satchel.bundle.manifest import Bundle
+from satchel.bundle.folder import Bundle
 from satchel.cache import Cache
 from satchel.console import Console
 from satchel.package.android.aar import android_manifest, write_aar

@@ -5,12 +5,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from satchel import __version__, stages
-from satchel.backends.registry import BACKENDS, NATIVE_OFFSET, VARIANTS, Backend
-from satchel.bundle.manifest import MANIFEST, Bundle, find_bundles, read_bundle, verify_bundle
+from satchel import __version__
+from satchel.backends.backend import Backend
+from satchel.backends.registry import BACKENDS, NATIVE_OFFSET, VARIANTS, backend_of
+from satchel.bundle.folder import Bundle, find_bundles, read_bundle, verify_bundle
+from satchel.bundle.manifest import MANIFEST
 from satchel.bundle.output import ANDROID, BUNDLES, opened_output
-from satchel.cache import Cache
-from satchel.commands.assemble import assemble
+from satchel.commands.assemble import Ingredients, assemble
+from satchel.compile.assets import text_assets
 from satchel.console import ArtifactRow, Console
 from satchel.errors import UsageError
 from satchel.files import require_apart
@@ -23,11 +25,13 @@ from satchel.package.android.libraries import (
     package_android,
 )
 from satchel.package.android.sdk import require_compiler
+from satchel.quantize.kept import quantized
 from satchel.quantize.planning import plan_for
 from satchel.quantize.recipe import Recipe, load_recipe
 from satchel.report.report import (
     BackendReport,
     FileRecord,
+    ReportHeader,
     SameCodes,
     merged,
     new_report,
@@ -35,11 +39,15 @@ from satchel.report.report import (
     with_same_codes,
     write_report,
 )
+from satchel.skeleton.spec import ProgramSpec
 from satchel.source.checkpoint import Checkpoint
+from satchel.source.remembered import remembered_model
 from satchel.source.support import check_context_length
-from satchel.stages import Workshop
-from satchel.tools import Tools
 from satchel.validate import same_codes
+from satchel.validate.measured import has_reference
+from satchel.validate.skeletons import is_lowered
+from satchel.versions import require_pinned
+from satchel.workshop import Workshop
 
 MINIMUM_CONTEXT = 32  # the graph proof needs room for a prefill and for decoding after it
 
@@ -95,7 +103,7 @@ def build(options: BuildOptions, console: Console) -> BuildResult:
     A failed gate leaves bundle and report under `out`/rejected, packs nothing and leaves the last good output alone;
     so does an error at any moment: everything is published at once, when everything is packed (satchel.bundle.output).
     """
-    workshop = Workshop(Cache.default(), Tools(), console)
+    workshop = Workshop.default(console)
     coordinates = Coordinates(options.group, options.namespace, options.model_version)
     recipe = _with_context(load_recipe(options.recipe), options.context)
     backends = _backends(options)
@@ -107,28 +115,25 @@ def build(options: BuildOptions, console: Console) -> BuildResult:
         for_android = any(backend.android_library for backend in backends.values())
         if for_android:
             require_compiler(workshop.cache, workshop.tools)
-        checkpoint = stages.model(options.model, workshop)
+        checkpoint = remembered_model(options.model, workshop)
         check_context_length(checkpoint, recipe.context_length)
         plan = plan_for(recipe, checkpoint)
-        spec = stages.program_spec(checkpoint, plan, recipe.context_length, recipe.prefill_chunk)
+        spec = ProgramSpec.of(checkpoint, plan, recipe.context_length, recipe.prefill_chunk)
         for backend in backends.values():
-            stages.require_packages(backend, spec, options.validate, workshop)
+            _require_packages(backend, spec, options.validate, workshop)
         relatives = _relatives(neighbours, checkpoint, recipe, console)
 
-        assets = stages.text_assets(checkpoint, workshop)
-        weights = stages.quantized(checkpoint, plan, workshop)
+        made_from = Ingredients(
+            checkpoint=checkpoint,
+            recipe=recipe,
+            spec=spec,
+            assets=text_assets(checkpoint, workshop),
+            weights=quantized(checkpoint, plan, workshop),
+            validate=options.validate,
+            companions=options.companions,
+        )
         parts = {
-            name: assemble(
-                backend,
-                checkpoint,
-                recipe,
-                weights,
-                assets,
-                output.work / BUNDLES / name,
-                options.validate,
-                options.companions,
-                workshop,
-            )
+            name: assemble(backend, made_from, output.work / BUNDLES / name, workshop)
             for name, backend in backends.items()
         }
         bundles = [*find_bundles(output.work / BUNDLES), *relatives]
@@ -137,7 +142,7 @@ def build(options: BuildOptions, console: Console) -> BuildResult:
         libraries: list[Packaged] | None = None
         if for_android and not failure:
             libraries = package_android(
-                [bundle for bundle in bundles if stages.backend_of(bundle).android_library],
+                [bundle for bundle in bundles if backend_of(bundle).android_library],
                 output.work / ANDROID,
                 coordinates,
                 workshop.cache,
@@ -164,6 +169,15 @@ def _backends(options: BuildOptions) -> dict[str, Backend]:
             raise UsageError("--coreml-offset native is for Core ML: use it with --target ios or --backend coreml")
         backends["coreml"] = VARIANTS["coreml", NATIVE_OFFSET]
     return backends
+
+
+def _require_packages(backend: Backend, spec: ProgramSpec, validate: bool, workshop: Workshop) -> None:
+    """Raises ToolMissingError now, before slow work, if lowering or measuring would: a package is missing.
+
+    A build from a known skeleton that measures nothing needs none.
+    """
+    if not is_lowered(backend, spec, workshop) or (validate and has_reference()):
+        require_pinned(backend.name)
 
 
 def _with_context(recipe: Recipe, context: int | None) -> Recipe:
@@ -209,7 +223,7 @@ def _listed(bundles: Sequence[Bundle]) -> str:
 
 def _failure(parts: Mapping[str, BackendReport], same: SameCodes | None, recipe: Recipe) -> str:
     """What failed, with values and limits, and the recipe to try next; empty if nothing did."""
-    failed = {backend: stages.failed_proofs(part) for backend, part in parts.items()}
+    failed = {backend: part.failed_proofs for backend, part in parts.items()}
     problems = [f"{backend}: {', '.join(proofs)}" for backend, proofs in failed.items() if proofs]
     problems += [same.problem] if same is not None and same.problem else []
     if not problems:
@@ -228,7 +242,7 @@ def _report(
     last: Path | None,
 ) -> Mapping[str, Any]:
     """The parts of this build, added to the report in `last` if it is about the same model."""
-    header = stages.report_header(checkpoint, recipe.name, recipe.context_length)
+    header = ReportHeader.of(checkpoint, recipe.name, recipe.context_length)
     report = new_report(header) if last is None else read_report(last, header)
     records = None
     if libraries is not None:

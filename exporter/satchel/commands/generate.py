@@ -4,8 +4,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from satchel import stages
-from satchel.bundle.manifest import Bundle, find_bundles, verify_bundle
+from satchel.backends.registry import backend_of
+from satchel.bundle.folder import Bundle, find_bundles, verify_bundle
 from satchel.console import Console
 from satchel.errors import UsageError
 from satchel.reference.prompt import PromptProgram, Turn
@@ -30,7 +30,7 @@ class GenerateRequest:
 def generate(request: GenerateRequest, console: Console) -> dict[str, Any]:
     """Streams the answer to the console and returns `{"text", "ids", "finish_reason", "stats"}`."""
     bundle = _chosen(request)
-    backend = stages.backend_of(bundle)
+    backend = backend_of(bundle)
     verify_bundle(bundle)
     manifest = bundle.manifest
     temperature = request.temperature

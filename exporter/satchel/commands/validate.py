@@ -1,17 +1,17 @@
 """validate(): the proofs again, of bundles as they lie on disk, on any text and through any runtime here."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from satchel import stages
-from satchel.backends.registry import Backend
-from satchel.bundle.manifest import Bundle, find_bundles, verify_bundle
-from satchel.cache import Cache
+from satchel.backends.backend import Backend
+from satchel.backends.registry import backend_of
+from satchel.bundle.folder import Bundle, find_bundles, verify_bundle
+from satchel.bundle.slots import read_slots
 from satchel.console import Console
 from satchel.errors import NotBuiltYetError, UsageError
-from satchel.hashing import content_bytes
+from satchel.quantize.kept import quantized
 from satchel.reference.prompt import PromptProgram
 from satchel.reference.tokenizer import Tokenizer
 from satchel.report.report import (
@@ -25,14 +25,15 @@ from satchel.report.report import (
     with_same_codes,
     write_report,
 )
+from satchel.skeleton.spec import ProgramSpec
 from satchel.source.checkpoint import Checkpoint
-from satchel.stages import Workshop
-from satchel.tools import Tools
-from satchel.validate import proofs as prove
+from satchel.source.remembered import reference_of
 from satchel.validate import same_codes
-from satchel.validate.behaviour import Text
+from satchel.validate.proofs import Program, backend_report
+from satchel.validate.skeletons import proven_skeleton
+from satchel.validate.targets import TARGETS
 from satchel.validate.texts import evaluation_texts, excerpts, user_texts
-from satchel.versions import installed
+from satchel.workshop import Workshop
 
 
 @dataclass(frozen=True)
@@ -56,22 +57,22 @@ class ValidateResult:
 
 def validate(options: ValidateOptions, console: Console) -> ValidateResult:
     """Every proof of every bundle. The build's own report learns the figures of a target it didn't measure."""
-    workshop = Workshop(Cache.default(), Tools(), console)
+    workshop = Workshop.default(console)
     bundles = _chosen(options)
     for bundle in bundles:
-        stages.backend_of(bundle)
+        backend_of(bundle)
         verify_bundle(bundle)
     report: dict[str, Any] | None = None
     problems = []
     for bundle in bundles:
         name = bundle.manifest.backend
-        checkpoint = stages.reference_of(bundle.manifest.model.source.sha256, options.model, workshop)
-        part = _prove(stages.backend_of(bundle), bundle, checkpoint, options, workshop)
-        header = _header(bundle, checkpoint)
+        checkpoint = reference_of(bundle.manifest.model.source.sha256, options.model, workshop)
+        part = _prove(backend_of(bundle), bundle, checkpoint, options, workshop)
+        header = ReportHeader.of(checkpoint, bundle.manifest.recipe, bundle.manifest.context_length)
         report = merged(report or new_report(header), name, part)
         if not options.texts:
             _remember(bundle, header, part)
-        problems += [f"{name}: {', '.join(failed)}"] if (failed := stages.failed_proofs(part)) else []
+        problems += [f"{name}: {', '.join(failed)}"] if (failed := part.failed_proofs) else []
     assert report is not None
     same = same_codes.compare(bundles)
     problems += [same.problem] if same is not None and same.problem else []
@@ -95,7 +96,7 @@ def _chosen(options: ValidateOptions) -> list[Bundle]:
 
 def _with_android_engine(bundles: list[Bundle]) -> list[Bundle]:
     """The SDK's own engine runs on the JVM: bundles of a backend that has none are left to other targets."""
-    found = [bundle for bundle in bundles if stages.backend_of(bundle).android_library]
+    found = [bundle for bundle in bundles if backend_of(bundle).android_library]
     if not found:
         names = ", ".join(bundle.manifest.backend for bundle in bundles)
         raise NotBuiltYetError(f"--target jvm runs the SDK's engine, and there is none for {names} yet: use host.")
@@ -106,86 +107,27 @@ def _prove(
     backend: Backend, bundle: Bundle, checkpoint: Checkpoint, options: ValidateOptions, workshop: Workshop
 ) -> BackendReport:
     manifest = bundle.manifest
-    plan, slots = stages.read_slots(bundle.file("slots"))
-    weights = stages.quantized(checkpoint, plan, workshop)
-    program = bundle.file("program")
+    plan, slots = read_slots(bundle.file("slots"))
+    spec = ProgramSpec.of(checkpoint, plan, manifest.context_length, manifest.prefill_chunk)
+    weights = quantized(checkpoint, plan, workshop)
+    graph = proven_skeleton(backend, spec, workshop).proof
+    program = Program(bundle.file("program"), backend, spec, checkpoint, weights, slots, graph)
     with workshop.console.stage("Weights") as stage:
-        equal = backend.format.read_back(program, slots, weights)
+        equal = program.weights_equal()
         stage.note(f"{sum(equal.values())} of {len(equal)} tensors equal")
-    spec = stages.program_spec(checkpoint, plan, manifest.context_length, manifest.prefill_chunk)
-    graph = stages.skeleton(backend, spec, workshop).proof
     tokenizer = Tokenizer.from_bytes(bundle.file("tokenizer").read_bytes())
     prompts = PromptProgram.from_json(bundle.file("prompt").read_text(encoding="utf-8"))
     if options.texts:
         texts = user_texts(options.texts, tokenizer, manifest.context_length)
     else:
         texts = evaluation_texts(tokenizer, prompts if prompts.kind != "raw" else None, manifest.context_length)
-    limits = manifest.verdict.gates
     with workshop.console.stage("Validate") as stage:
         stage.note(f"{sum(len(text.ids) for text in texts)} tokens through {options.target}")
-        behaviour = _TARGETS[options.target](backend, bundle, checkpoint, texts, limits, stage.progress, workshop)
-    shapes = {name: checkpoint.tensors[name].shape for name in plan.tensors}
-    predicted = backend.format.predict_bytes(plan, shapes, spec.config, spec.context_length)
-    size = content_bytes(program)
-    return BackendReport(
-        artifact=program.name,
-        bytes=size,
-        sha256=manifest.artifact("program").sha256,
-        predicted_bytes=predicted,
-        bits_per_weight=stages.bits_per_weight(size, shapes),
-        graph=graph,
-        weights=equal,
-        target=options.target,
-        figures=replace(behaviour.figures, worst=excerpts(behaviour.worst, texts, tokenizer)),
-        gates=prove.structural_gates(float(graph["max_abs"]), size, predicted),
-        files=tuple(FileRecord(file.role, file.file, file.bytes, file.sha256) for file in manifest.artifacts),
-        tools={**manifest.tools, **installed(), **workshop.tools.versions()},
-    )
-
-
-def _host(
-    backend: Backend,
-    bundle: Bundle,
-    checkpoint: Checkpoint,
-    texts: Sequence[Text],
-    limits: Mapping[str, float],
-    progress: Callable[[int, int], None],
-    workshop: Workshop,
-) -> prove.Behaviour:
-    return prove.behaviour_on_host(backend.runtime(), checkpoint, bundle.file("program"), texts, limits, progress)
-
-
-def _jvm(
-    backend: Backend,
-    bundle: Bundle,
-    checkpoint: Checkpoint,
-    texts: Sequence[Text],
-    limits: Mapping[str, float],
-    progress: Callable[[int, int], None],
-    workshop: Workshop,
-) -> prove.Behaviour:
-    """The Kotlin engine of the Android library, over the stand-in of the device's runtime."""
-    from satchel.runtimes.jvm import JvmEngine, build_host_engine, server_command
-
-    host = build_host_engine(workshop.cache, workshop.tools, backend.name)
-    command = server_command(host, bundle.path, workshop.tools, threads=1)
-    engines: list[JvmEngine] = []
-
-    def open_engine() -> JvmEngine:
-        engines.append(JvmEngine(command, workshop.tools))
-        return engines[-1]
-
-    return prove.prove_behaviour(
-        checkpoint, open_engine, lambda: engines[-1].resident_bytes() if engines else 0, texts, limits, progress
-    )
-
-
-_TARGETS = {"host": _host, "jvm": _jvm}
-
-
-def _header(bundle: Bundle, checkpoint: Checkpoint) -> ReportHeader:
-    manifest = bundle.manifest
-    return stages.report_header(checkpoint, manifest.recipe, manifest.context_length)
+        behaviour = TARGETS[options.target](program, texts, manifest.verdict.gates, stage.progress, workshop)
+    figures = replace(behaviour.figures, worst=excerpts(behaviour.worst, texts, tokenizer))
+    report = backend_report(program, equal, figures, workshop.tools.versions(), options.target)
+    files = tuple(FileRecord(file.role, file.file, file.bytes, file.sha256) for file in manifest.artifacts)
+    return replace(report, files=files, tools={**manifest.tools, **report.tools})
 
 
 def _remember(bundle: Bundle, header: ReportHeader, part: BackendReport) -> None:

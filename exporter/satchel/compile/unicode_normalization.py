@@ -11,12 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from satchel.errors import InternalError
-from satchel.reference.tokenizer_format import CODE_POINTS
-
-HANGUL_BASE, HANGUL_COUNT = 0xAC00, 11172
-LEAD_BASE, LEAD_COUNT = 0x1100, 19
-VOWEL_BASE, VOWEL_COUNT = 0x1161, 21
-TRAIL_BASE, TRAIL_COUNT = 0x11A7, 28
+from satchel.reference.tokenizer_format import CODE_POINTS, HANGUL_BASE, HANGUL_COUNT
 
 # A base that nothing changes and nothing joins, to keep probes apart.
 _APART = "\u2060"

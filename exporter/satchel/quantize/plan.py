@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Scheme = Literal["int4", "int8", "float"]
 
@@ -34,6 +34,15 @@ class QuantPlan:
     def canonical(self, name: str) -> str:
         """The name under which the tensor is quantized: the embedding's for a tied head."""
         return "model.embed_tokens.weight" if self.tied and name == "lm_head.weight" else name
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as JSON data, the form of every file and key that has one."""
+        tensors = {name: [entry.scheme, entry.group, entry.offset] for name, entry in self.tensors.items()}
+        return {"tied": self.tied, "tensors": tensors}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "QuantPlan":
+        return cls({name: TensorPlan(*entry) for name, entry in data["tensors"].items()}, data["tied"])
 
     def __getitem__(self, name: str) -> TensorPlan:
         return self.tensors[self.canonical(name)]

@@ -35,6 +35,14 @@ class Gates:
             raise RecipeError(f"top1_min is {self.top1_min}; it must be greater than 0 and at most 1")
 
 
+def gate_limits(gates: Gates | None) -> dict[str, float]:
+    """The behaviour gates of a recipe as the manifest names them."""
+    if gates is None:
+        return {}
+    top1 = {} if gates.top1_min is None else {"top1": gates.top1_min}
+    return {"kl_mean": gates.kl_mean_max, **top1}
+
+
 @dataclass(frozen=True)
 class Recipe:
     """One recipe. `next`: the recipe to try when a gate fails. Lengths are in tokens."""

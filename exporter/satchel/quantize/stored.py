@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from satchel.errors import CorruptModelError
+from satchel.files import canonical_json, write_file
 from satchel.hashing import file_sha256
 from satchel.quantize.checkpoint import QuantizedTensor
 from satchel.quantize.plan import QuantPlan, TensorPlan
@@ -24,7 +25,7 @@ from satchel.source.safetensors_io import SafetensorsFile, SafetensorsWriter
 
 _WEIGHTS = "weights.safetensors"
 _RECORD = "quantized.json"
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 
 
 class StoredQuantizedCheckpoint:
@@ -36,11 +37,7 @@ class StoredQuantizedCheckpoint:
         self.shapes: Mapping[str, tuple[int, ...]] = {
             name: tuple(entry["shape"]) for name, entry in record["tensors"].items()
         }
-        plans = {
-            name: TensorPlan(entry["scheme"], entry["group"], entry["offset"])
-            for name, entry in record["tensors"].items()
-        }
-        self.plan = QuantPlan(plans, record["tied"])
+        self.plan = QuantPlan.from_json(record["plan"])
         self._file = SafetensorsFile(folder / _WEIGHTS)
 
     def names(self) -> Iterator[str]:
@@ -92,24 +89,21 @@ def write_quantized(
     entries: dict[str, Any] = {}
     try:
         with SafetensorsWriter(unfinished, layout) as writer:
-            for name, tensor_plan in plan.tensors.items():
+            for name in plan.tensors:
                 tensor, origin = quantize_tensor(name)
                 for part, array in _arrays(tensor).items():
                     writer.write(f"{name}:{part}", array)
-                entries[name] = {
-                    "shape": list(infos[name].shape),
-                    "scheme": tensor_plan.scheme,
-                    "group": tensor_plan.group,
-                    "offset": tensor_plan.offset,
-                    "origin": origin,
-                }
+                entries[name] = {"shape": list(infos[name].shape), "origin": origin}
         unfinished.rename(folder / _WEIGHTS)
     finally:
         unfinished.unlink(missing_ok=True)
-    record = {"schema_version": _SCHEMA_VERSION, "tied": plan.tied, "sha256": writer.sha256, "tensors": entries}
-    text = json.dumps(record, indent=2, sort_keys=True) + "\n"
-    (folder / f".{_RECORD}.part").write_text(text, encoding="utf-8")
-    (folder / f".{_RECORD}.part").rename(folder / _RECORD)
+    record = {
+        "schema_version": _SCHEMA_VERSION,
+        "plan": plan.to_json(),
+        "sha256": writer.sha256,
+        "tensors": entries,
+    }
+    write_file(folder / _RECORD, canonical_json(record))
     return StoredQuantizedCheckpoint(folder, record)
 
 

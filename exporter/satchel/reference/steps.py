@@ -1,4 +1,4 @@
-"""Runs the steps of a normalizer or pre-tokenizer that steps_compiler.py made: the definition for Kotlin and Swift.
+"""Runs the steps of a normalizer or pre-tokenizer that compile/steps.py made: the definition for Kotlin and Swift.
 
 A text is a list of pieces; every step gives a new list. Nothing here asks Python about Unicode.
 """
@@ -10,18 +10,25 @@ from itertools import pairwise
 
 import numpy as np
 
-from satchel.compile.unicode_normalization import (
+from satchel.errors import BundleError
+from satchel.reference.tokenizer_format import (
+    CODE_POINTS,
     HANGUL_BASE,
     HANGUL_COUNT,
+    INVERTED,
     LEAD_BASE,
     LEAD_COUNT,
     TRAIL_BASE,
     TRAIL_COUNT,
     VOWEL_BASE,
     VOWEL_COUNT,
+    Behaviour,
+    CharClass,
+    Op,
+    Prepend,
+    Section,
+    Trim,
 )
-from satchel.errors import BundleError
-from satchel.reference.tokenizer_format import CODE_POINTS, INVERTED, Behaviour, CharClass, Op, Prepend, Section, Trim
 
 _DEAD, _START = 0, 1
 _HANGUL_PER_LEAD = VOWEL_COUNT * TRAIL_COUNT

@@ -13,7 +13,6 @@ from functools import cached_property
 
 import numpy as np
 
-from satchel.compile.tokenizer import compile_tokenizer as compile_tokenizer
 from satchel.errors import BundleError
 from satchel.reference.graphemes import GraphemeBreaks
 from satchel.reference.steps import Classes, Piece, Steps

@@ -18,6 +18,12 @@ _HEADER = struct.Struct("<8sII")  # magic, version, number of sections
 _ENTRY = struct.Struct("<III")  # kind, offset from the start of the file, length in bytes
 
 CODE_POINTS = 0x110000
+
+# Hangul syllables are composed by arithmetic, not by a table (Unicode standard, 3.12).
+HANGUL_BASE, HANGUL_COUNT = 0xAC00, 11172
+LEAD_BASE, LEAD_COUNT = 0x1100, 19
+VOWEL_BASE, VOWEL_COUNT = 0x1161, 21
+TRAIL_BASE, TRAIL_COUNT = 0x11A7, 28
 NO_TOKEN = 0xFFFFFFFF
 
 

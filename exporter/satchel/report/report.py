@@ -16,6 +16,7 @@ from satchel.bundle.manifest import VerdictStatus
 from satchel.files import canonical_json, write_file
 from satchel.report.figures import UNMEASURED, Figures, Gate, Json, finite, gates_to_dict
 from satchel.report.page import render_html
+from satchel.source.checkpoint import Checkpoint
 
 REPORT_JSON = "report.json"
 REPORT_HTML = "report.html"
@@ -84,6 +85,18 @@ class BackendReport:
             return "failed"
         return "passed" if self.figures else "weights-only"
 
+    @property
+    def failed_proofs(self) -> list[str]:
+        """What failed, each with its value and limit."""
+        failed = [
+            f"{name} is {gate.value:.4g} and must be {'at least' if gate.at_least else 'at most'} {gate.limit:.4g}"
+            for name, gate in self.all_gates.items()
+            if not gate.passed
+        ]
+        if not self.weights_equal:
+            failed.append("weights read back from the artifact differ from the quantized ones")
+        return failed
+
     def to_dict(self) -> Json:
         figures = self.figures.to_dict() if self.figures else UNMEASURED
         return {
@@ -140,6 +153,12 @@ class ReportHeader:
     source_sha256: str  # content hash of config, tokenizer and weights
     license: str | None
     context_length: int
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, recipe: str, context_length: int) -> "ReportHeader":
+        source = checkpoint.source
+        named = " ".join(filter(None, (source.kind, source.reference, source.revision)))
+        return cls(checkpoint.model_id, recipe, named, source.sha256, source.license, context_length)
 
 
 def new_report(header: ReportHeader) -> Json:

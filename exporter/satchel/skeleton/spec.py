@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from satchel.quantize.plan import QuantPlan
+from satchel.source.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,23 @@ class ProgramSpec:
     bos_id: int | None
     stop_ids: Sequence[int]
 
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, plan: QuantPlan, context_length: int, prefill_chunk: int) -> "ProgramSpec":
+        """The program of a model; its chunk leaves room for one more token of the context."""
+        return cls(
+            config=checkpoint.config,
+            plan=plan,
+            context_length=context_length,
+            prefill_chunk=min(prefill_chunk, context_length - 1) or 1,
+            bos_id=checkpoint.tokenizer.bos_id,
+            stop_ids=checkpoint.tokenizer.stop_ids,
+        )
+
     def key(self) -> dict[str, Any]:
         """The spec as JSON data, for a cache key."""
         return {
             "config": {name: value for name, value in self.config.items() if name not in _WITHOUT_EFFECT},
-            "plan": {name: [plan.scheme, plan.group, plan.offset] for name, plan in self.plan.tensors.items()},
-            "tied": self.plan.tied,
+            "plan": self.plan.to_json(),
             "context_length": self.context_length,
             "prefill_chunk": self.prefill_chunk,
             "bos_id": self.bos_id,

@@ -8,7 +8,7 @@ import gzip
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,16 @@ class Slot:
     offset: int
     bytes: int
     key: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The slot as JSON data, the form of every file that has slots; `key` matters to a skeleton alone."""
+        fields = {**vars(self), "shape": list(self.shape)}
+        del fields["key"]
+        return fields
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Slot":
+        return cls(**{**data, "shape": tuple(data["shape"])})
 
 
 @dataclass(frozen=True)
@@ -95,7 +105,7 @@ def write_skeleton(
     table = {
         "backend": backend,
         "size": len(program),
-        "slots": [asdict(slot) for slot in slots],
+        "slots": [{**slot.to_json(), "key": slot.key} for slot in slots],
         "regions": [list(region) for region in regions],
         "proof": dict(proof),
         "beside": sorted(beside or ()),
@@ -109,9 +119,9 @@ def read_skeleton(folder: Path) -> Skeleton:
     return Skeleton(
         folder=folder,
         backend=table["backend"],
-        slots=tuple(Slot(**{**slot, "shape": tuple(slot["shape"])}) for slot in table["slots"]),
+        slots=tuple(Slot.from_json(slot) for slot in table["slots"]),
         regions=tuple((start, size) for start, size in table["regions"]),
         size=table["size"],
         proof=table["proof"],
-        beside=tuple(table.get("beside", ())),  # a skeleton of an earlier version has none
+        beside=tuple(table["beside"]),
     )

@@ -8,7 +8,6 @@ they play no part here; `behaviour` measures them.
 """
 
 import tempfile
-from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from satchel.formats.carried import carried_weight
+from satchel.backends.backend import Backend, Program
 from satchel.lower.decoder import parameter_shapes
 from satchel.lower.placeholder import TiedPlaceholders
-from satchel.quantize.checkpoint import QuantizedCheckpoint, QuantizedTensor
+from satchel.quantize.checkpoint import QuantizedCheckpoint
 from satchel.quantize.plan import QuantPlan, TensorPlan
-from satchel.reference.engine import Engine
 from satchel.skeleton.spec import ProgramSpec
 from satchel.source.checkpoint import HEAD
 from satchel.validate.reference import Reference
@@ -57,25 +55,8 @@ class GraphProof:
         return {**asdict(self), "max_abs": self.max_abs, "tolerance": TOLERANCE}
 
 
-Program = bytes | bytearray | Mapping[str, bytes]
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is proven: a backend's lowering and runtime.
-
-    lower: spec and weights -> the program's bytes, in the quantized decomposition with everything in float32; of a
-    program that is a folder, the bytes of each file by its path.
-    open_engine: path, threads -> Engine. weight: the float32 weight that the program stands for.
-    """
-
-    lower: Callable[[ProgramSpec, QuantizedCheckpoint], Program]
-    open_engine: Callable[[Path, int | None], Engine]
-    weight: Callable[[QuantizedTensor], NDArray[np.float32]] = carried_weight
-
-
-def prove(spec: ProgramSpec, subject: Subject) -> GraphProof:
-    """Lowers the cut architecture twice and compares both with Hugging Face."""
+def prove(spec: ProgramSpec, backend: Backend) -> GraphProof:
+    """Lowers the cut architecture twice with the backend, runs both exactly, and compares with Hugging Face."""
     cut = cut_spec(spec)
     shapes = parameter_shapes(cut.config)
     plain = QuantPlan({name: TensorPlan("float") for name in cut.plan.tensors}, cut.plan.tied)
@@ -83,7 +64,7 @@ def prove(spec: ProgramSpec, subject: Subject) -> GraphProof:
     differences, scale = [], 0.0
     for plan in (plain, cut.plan):
         weights = TiedPlaceholders(plan, shapes, {})
-        difference, scale = _compare(replace(cut, plan=plan), weights, ids, subject)
+        difference, scale = _compare(replace(cut, plan=plan), weights, ids, backend)
         differences.append(difference)
     return GraphProof(differences[0], differences[1], scale, cut.config["num_hidden_layers"], len(ids))
 
@@ -109,16 +90,16 @@ def cut_spec(spec: ProgramSpec) -> ProgramSpec:
 
 
 def _compare(
-    spec: ProgramSpec, weights: QuantizedCheckpoint, ids: NDArray[np.int64], subject: Subject
+    spec: ProgramSpec, weights: QuantizedCheckpoint, ids: NDArray[np.int64], backend: Backend
 ) -> tuple[float, float]:
     """(largest absolute difference, largest absolute reference logit) over chunked prefill and decode."""
-    program = subject.lower(spec, weights)
-    expected = Reference(spec.config, lambda name: subject.weight(weights.read(name))).logits(ids)
+    program = backend.lower_dequantized(spec, weights)
+    expected = Reference(spec.config, lambda name: backend.weight(weights.read(name))).logits(ids)
     worst = 0.0
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "program"
         _write(path, program)
-        engine = subject.open_engine(path, None)
+        engine = backend.exact_runtime()(path, None)
         position = 0
         while position < len(ids):
             # Chunks of several lengths, the last tokens one by one.

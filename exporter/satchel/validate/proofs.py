@@ -1,44 +1,89 @@
-"""The proofs of one artifact: graph, weights, behaviour, size; and the gates they must pass (design, section 4)."""
+"""The proofs of one artifact. These are they, in the order in which they can fail:
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from importlib.util import find_spec
+- graph: the architecture, lowered, computes Hugging Face's model. `graph` proves it when a Skeleton is lowered, and the
+  Skeleton keeps the figure;
+- weights: every code, scale and offset read back from the artifact equals the QuantizedCheckpoint, bit for bit;
+- size: the artifact is as large as its plan predicts;
+- behaviour: over texts, the program stays close to the float reference (`measured`), on one of the `targets`;
+- same codes: the artifacts of one model hold the same numbers (`same_codes`, of several artifacts at once).
+
+This module puts what one artifact showed into its part of the report, where its gates give the verdict.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from satchel.compile.golden import TeacherForced
-from satchel.files import canonical_json
-from satchel.reference.engine import Engine
-from satchel.report.figures import Figures, Gate, Histogram, TextFigures, worst_share
-from satchel.source.checkpoint import EMBEDDING, HEAD, Checkpoint
-from satchel.validate.behaviour import Fidelity, Position, Text, measure, pooled
-from satchel.validate.speed import machine, measure_speed
+from satchel.backends.backend import Backend
+from satchel.hashing import content_bytes, content_sha256
+from satchel.quantize.plan import TensorPlan
+from satchel.quantize.stored import StoredQuantizedCheckpoint
+from satchel.report.figures import Figures, Gate
+from satchel.report.report import BackendReport, TensorRecord
+from satchel.skeleton.spec import ProgramSpec
+from satchel.skeleton.table import Slot
+from satchel.source.checkpoint import Checkpoint
+from satchel.versions import installed
 
 GRAPH_TOLERANCE = 1e-4
 SIZE_TOLERANCE = 0.03
 # A program's graph has its own size, which only outweighs the weights of toy models.
 SIZE_SLACK = 64_000
-_GOLDEN_TOKENS = 64
 
 
 @dataclass(frozen=True)
-class Behaviour:
-    """What one target measured, the reference's own words for golden.json, and the worst positions as ids.
+class Program:
+    """An artifact with all that its proofs compare it with. file: the program, a file or a folder of the bundle.
 
-    `figures.worst` is empty: whoever has the tokenizer puts the positions into words.
+    slots, graph: the Skeleton's table and graph proof.
     """
 
-    figures: Figures
-    golden: TeacherForced
-    worst: tuple[Position, ...] = ()
+    file: Path
+    backend: Backend
+    spec: ProgramSpec
+    checkpoint: Checkpoint
+    weights: StoredQuantizedCheckpoint
+    slots: tuple[Slot, ...]
+    graph: Mapping[str, Any] = field(repr=False)
+
+    def weights_equal(self) -> dict[str, bool]:
+        """Tensor -> whether what is read back from the file equals the QuantizedCheckpoint, bit for bit."""
+        return self.backend.format.read_back(self.file, self.slots, self.weights)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: self.checkpoint.tensors[name].shape for name in self.weights.plan.tensors}
 
 
-def has_reference() -> bool:
-    """True if a float reference can be computed here (torch and transformers are installed)."""
-    return find_spec("torch") is not None and find_spec("transformers") is not None
+def backend_report(
+    program: Program,
+    equal: Mapping[str, bool],
+    figures: Figures | None,
+    tools: Mapping[str, str],
+    target: str = "host",
+) -> BackendReport:
+    """What the proofs of `program` showed. figures: behaviour's, None if it was not measured. tools: name -> version of
+    programs that took part."""
+    size = content_bytes(program.file)
+    predicted = program.backend.format.predict_bytes(
+        program.weights.plan, program.shapes, program.spec.config, program.spec.context_length
+    )
+    return BackendReport(
+        artifact=program.file.name,
+        bytes=size,
+        sha256=content_sha256(program.file),
+        predicted_bytes=predicted,
+        bits_per_weight=bits_per_weight(size, program.shapes),
+        graph=program.graph,
+        weights=equal,
+        target=target,
+        figures=figures,
+        gates=structural_gates(float(program.graph["max_abs"]), size, predicted),
+        tensors=tuple(_tensors(program)),
+        tools={**installed(), **tools},
+    )
 
 
 def structural_gates(graph_max_abs: float, size: int, predicted: int) -> dict[str, Gate]:
@@ -48,118 +93,21 @@ def structural_gates(graph_max_abs: float, size: int, predicted: int) -> dict[st
     return {"graph_max_abs": Gate(graph_max_abs, GRAPH_TOLERANCE), "size_off_prediction": Gate(off, limit)}
 
 
-def behaviour_on_host(
-    open_program: Callable[[Path, int | None], Engine],
-    checkpoint: Checkpoint,
-    program: Path,
-    texts: Sequence[Text],
-    limits: Mapping[str, float],
-    progress: Callable[[int, int], None],
-) -> Behaviour:
-    """Behaviour of a program on the backend's own runtime in this process; open_program(path, threads) loads it."""
-    import psutil
-
-    process = psutil.Process()
-    return prove_behaviour(
-        checkpoint, lambda: open_program(program, None), lambda: process.memory_info().rss, texts, limits, progress
-    )
+def bits_per_weight(size: int, shapes: Mapping[str, tuple[int, ...]]) -> float:
+    """Bits of the artifact per parameter of the model; a tied table counts once."""
+    return 8 * size / sum(math.prod(shape) for shape in shapes.values())
 
 
-def prove_behaviour(
-    checkpoint: Checkpoint,
-    open_engine: Callable[[], Engine],
-    resident: Callable[[], int],
-    texts: Sequence[Text],
-    limits: Mapping[str, float],
-    progress: Callable[[int, int], None],
-) -> Behaviour:
-    """Runs the program and the float reference over the texts. limits: gate name -> limit."""
-    from satchel.validate.reference import Reference
-
-    engine, speed = measure_speed(open_engine, resident)
-    reference = Reference(checkpoint.config, lambda name: checkpoint.read(_stored_name(checkpoint, name)))
-    results = measure(engine, reference.logits, texts, progress)
-    engine.close()
-    everything = pooled(results)
-    figures = Figures(
-        tokens=len(everything.kl),
-        kl_mean=everything.kl_mean,
-        kl_p99=everything.kl_p99,
-        top1=everything.top1,
-        ppl_ratio=everything.perplexity_ratio,
-        load_s=speed.load_s,
-        prefill_tps=speed.prefill_tps,
-        decode_tps=speed.decode_tps,
-        peak_rss_mb=speed.memory_mb,
-        worst_share=worst_share(everything.kl),
-        machine=machine(),
-        histogram=Histogram.of(everything.kl),
-        texts=tuple(_text_figures(name, fidelity) for name, fidelity in results.items()),
-        gates=behaviour_gates(everything.kl_mean, everything.top1, limits),
-    )
-    ids = texts[-1].ids[:_GOLDEN_TOKENS]
-    log_probabilities = _log_probabilities(reference.logits(ids), ids)
-    # Means over positions may differ by a little more than the divergence that the gate allows.
-    tolerance = round(max(0.01, 3 * limits.get("kl_mean", 0.0)), 4)
-    return Behaviour(figures, TeacherForced([int(i) for i in ids], log_probabilities, tolerance), everything.worst)
+def _tensors(program: Program) -> Iterator[TensorRecord]:
+    weights, plan = program.weights, program.weights.plan
+    stored: dict[str, int] = {}
+    for slot in program.slots:
+        name = plan.canonical(slot.tensor)
+        stored[name] = stored.get(name, 0) + slot.bytes
+    for name, entry in plan.tensors.items():
+        info = program.checkpoint.tensors[name]
+        yield TensorRecord(name, info.shape, info.stored_type, _scheme(entry), weights.origin[name], stored[name])
 
 
-def behaviour_gates(kl_mean: float, top1: float, limits: Mapping[str, float]) -> dict[str, Gate]:
-    gates = {}
-    if "kl_mean" in limits:
-        gates["kl_mean"] = Gate(kl_mean, limits["kl_mean"])
-    if "top1" in limits:
-        gates["top1"] = Gate(top1, limits["top1"], at_least=True)
-    return gates
-
-
-def write_behaviour(behaviour: Behaviour, folder: Path) -> None:
-    """Keeps a measurement in a cache folder."""
-    golden = {
-        "ids": list(behaviour.golden.ids),
-        "log_probabilities": [float(value) for value in behaviour.golden.log_probabilities],
-        "tolerance": behaviour.golden.tolerance,
-    }
-    figures = asdict(replace(behaviour.figures, gates={}))
-    worst = [asdict(position) for position in behaviour.worst]
-    (folder / "behaviour.json").write_bytes(canonical_json({"figures": figures, "golden": golden, "worst": worst}))
-
-
-def read_behaviour(folder: Path, limits: Mapping[str, float]) -> Behaviour:
-    """The measurement kept in `folder`, judged by these limits."""
-    data: dict[str, Any] = json.loads((folder / "behaviour.json").read_text(encoding="utf-8"))
-    figures, golden = data["figures"], data["golden"]
-    figures["texts"] = tuple(TextFigures(**text) for text in figures["texts"])
-    figures["worst"] = ()
-    figures["histogram"] = Histogram(**{name: tuple(values) for name, values in figures["histogram"].items()})
-    figures["gates"] = behaviour_gates(figures["kl_mean"], figures["top1"], limits)
-    forced = TeacherForced(golden["ids"], np.array(golden["log_probabilities"]), golden["tolerance"])
-    return Behaviour(Figures(**figures), forced, tuple(_position(one) for one in data["worst"]))
-
-
-def _position(entry: dict[str, Any]) -> Position:
-    words = {name: tuple((token, share) for token, share in entry[name]) for name in ("original", "packaged")}
-    return Position(**{**entry, **words})
-
-
-def _stored_name(checkpoint: Checkpoint, name: str) -> str:
-    return EMBEDDING if name == HEAD and HEAD not in checkpoint.tensors else name
-
-
-def _text_figures(name: str, fidelity: Fidelity) -> TextFigures:
-    return TextFigures(
-        name=name,
-        tokens=len(fidelity.kl),
-        kl_mean=fidelity.kl_mean,
-        kl_p99=fidelity.kl_p99,
-        top1=fidelity.top1,
-        ppl_ratio=fidelity.perplexity_ratio,
-    )
-
-
-def _log_probabilities(logits: Any, ids: Any) -> Any:
-    """Natural logarithms of the probabilities of ids[1:], float64 [n - 1]."""
-    wide = logits[:-1].astype(np.float64)
-    wide -= wide.max(axis=-1, keepdims=True)
-    wide -= np.log(np.exp(wide).sum(axis=-1, keepdims=True))
-    return wide[np.arange(len(ids) - 1), ids[1:]]
+def _scheme(plan: TensorPlan) -> str:
+    return f"{plan.scheme} + offset" if plan.offset else plan.scheme

@@ -5,8 +5,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
-from satchel import stages
-from satchel.bundle.manifest import Bundle
+from satchel.backends.registry import backend_of
+from satchel.bundle.folder import Bundle
+from satchel.bundle.slots import read_slots
 from satchel.formats.carried import OFFSET_PARTS
 from satchel.formats.mlpackage_native import SHIFT
 from satchel.formats.packing import PACKINGS, same_part
@@ -22,7 +23,7 @@ def compare(bundles: Sequence[Bundle]) -> SameCodes | None:
     """
     model = bundles[0].manifest.model.source.sha256
     tables = [
-        (bundle, *stages.read_slots(bundle.file("slots")))
+        (bundle, *read_slots(bundle.file("slots")))
         for bundle in bundles
         if bundle.manifest.model.source.sha256 == model
     ]
@@ -58,7 +59,7 @@ def _same(key: tuple[str, str], programs: Sequence[tuple[BinaryIO, Mapping[tuple
 
 
 def _weights_file(bundle: Bundle) -> Path:
-    return stages.backend_of(bundle).format.weights_file(bundle.file("program"))
+    return backend_of(bundle).format.weights_file(bundle.file("program"))
 
 
 def _located(plan: QuantPlan, slots: Sequence[Slot]) -> Iterator[tuple[tuple[str, str], Slot]]:

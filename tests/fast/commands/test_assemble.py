@@ -3,9 +3,9 @@
 import pytest
 
 from satchel.backends.registry import BACKENDS
+from satchel.commands.assemble import memory_bytes
 from satchel.quantize.plan import QuantPlan
 from satchel.skeleton.spec import ProgramSpec
-from satchel.stages import memory_bytes
 
 
 @pytest.mark.parametrize(("backend", "number"), [("executorch", 4), ("litert", 4), ("coreml", 2)])

@@ -10,20 +10,24 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from satchel import stages
-from satchel.backends.registry import BACKENDS, Backend
-from satchel.bundle.manifest import Bundle, read_bundle, verify_bundle, write_manifest
+from satchel.backends.backend import Backend
+from satchel.backends.executorch import ExecuTorch
+from satchel.backends.litert import LiteRt
+from satchel.backends.registry import BACKENDS, backend_of
+from satchel.bundle.folder import Bundle, read_bundle, verify_bundle, write_manifest
 from satchel.bundle.output import opened_output
+from satchel.bundle.slots import write_slots
 from satchel.cache import Cache
 from satchel.commands import build as pipeline
 from satchel.commands.build import BuildOptions, BuildResult
+from satchel.compile.assets import TextAssets, text_assets
 from satchel.compile.golden import TeacherForced
 from satchel.console import Console
 from satchel.errors import BundleError, OutputError, ReferenceMissingError, ToolMissingError, UsageError
@@ -40,10 +44,11 @@ from satchel.skeleton.spec import ProgramSpec
 from satchel.skeleton.table import Slot, write_skeleton
 from satchel.source.checkpoint import EMBEDDING, HEAD
 from satchel.source.directory import open_directory
-from satchel.stages import TextAssets, Workshop
+from satchel.source.remembered import reference_of, remembered_model
 from satchel.tools import Tools
-from satchel.validate import proofs as prove
 from satchel.validate.behaviour import Text
+from satchel.validate.measured import Behaviour, behaviour_gates
+from satchel.workshop import Workshop
 from tiny_model import TINY_CONFIG, random_weights, write_directory
 
 SHAPES = {name: array.shape for name, array in random_weights(TINY_CONFIG).items()}
@@ -71,7 +76,7 @@ class Factory:
             BuildOptions(**{"model": str(self.model), "out": self.out, "context": 96, **options}), quiet
         )
 
-    def lower(self, spec: ProgramSpec, folder: Path) -> None:
+    def lower(self, spec: ProgramSpec, folder: Path, proof: Mapping[str, Any]) -> None:
         self.lowered += 1
         program, slots = bytearray(), []
         for name in (*spec.plan.tensors, *([HEAD] if spec.plan.tied else [])):
@@ -80,12 +85,11 @@ class Factory:
                 packed = PACKINGS[packings[0]].pack(array)
                 slots.append(Slot(name, part, packings[0], array.shape, len(program), len(packed)))
                 program += packed
-        proof = {"max_abs": self.graph_max_abs}
         write_skeleton(folder, backend="executorch", program=program, slots=slots, regions=[], proof=proof)
 
-    def measure(self, *arguments: Any) -> prove.Behaviour:
+    def measure(self, *arguments: Any) -> Behaviour:
         self.measured += 1
-        limits: Mapping[str, float] = arguments[4]
+        limits: Mapping[str, float] = arguments[2]
         figures = Figures(
             tokens=4,
             kl_mean=self.kl_mean,
@@ -96,9 +100,9 @@ class Factory:
             prefill_tps=1.0,
             decode_tps=1.0,
             peak_rss_mb=1.0,
-            gates=prove.behaviour_gates(self.kl_mean, self.top1, limits),
+            gates=behaviour_gates(self.kl_mean, self.top1, limits),
         )
-        return prove.Behaviour(figures, TeacherForced([1, 2], [-0.5], 0.1))
+        return Behaviour(figures, TeacherForced([1, 2], [-0.5], 0.1))
 
     def pack(self, bundles: Sequence[Bundle], destination: Path, *_: Any) -> list[Packaged]:
         """A "library" per bundle that holds the bundle's program."""
@@ -114,13 +118,11 @@ class Factory:
         return libraries
 
 
-def backend(lower: Callable[..., None]) -> Backend:
+def backend(lowering: Callable[..., None], name: str = "executorch", android_library: bool = True) -> Backend:
     """ExecuTorch's with another lowering, and without its runtime."""
-
-    def runtime() -> Any:
-        return None
-
-    return replace(BACKENDS["executorch"], lower=lower, runtime=runtime)
+    made = ExecuTorch()
+    vars(made).update(name=name, android_library=android_library, lower=lowering, runtime=lambda: None)
+    return made
 
 
 def blank(plan: TensorPlan, shape: tuple[int, ...]) -> QuantizedTensor:
@@ -139,7 +141,7 @@ def assets(tmp_path_factory: pytest.TempPathFactory) -> TextAssets:
     """Compiled once: it takes a second."""
     folder = tmp_path_factory.mktemp("text")
     checkpoint = open_directory(write_directory(folder / "tiny", TINY_CONFIG, random_weights(TINY_CONFIG)))
-    return stages.text_assets(checkpoint, Workshop(Cache(folder / "cache"), Tools(), Console.quiet()))
+    return text_assets(checkpoint, Workshop(Cache(folder / "cache"), Tools(), Console.quiet()))
 
 
 @pytest.fixture
@@ -152,13 +154,20 @@ def factory(
     monkeypatch.setattr(pipeline, "package_android", made.pack)
     monkeypatch.setattr(pipeline, "require_compiler", lambda *_: None)
     monkeypatch.setattr(Tools, "versions", lambda _: {})  # asks every program: half a second
-    monkeypatch.setattr(stages, "require_pinned", lambda _: None)
-    monkeypatch.setattr(prove, "has_reference", lambda: True)
-    monkeypatch.setattr(prove, "behaviour_on_host", made.measure)
-    monkeypatch.setattr(stages, "text_assets", lambda *_: assets)
+    monkeypatch.setattr(pipeline, "require_pinned", lambda _: None)
+    monkeypatch.setattr("satchel.validate.skeletons.graph_proof", lambda *_: {"max_abs": made.graph_max_abs})
+    monkeypatch.setattr("satchel.validate.targets.host.found_here", lambda *_: {})  # no torch in this tier
+    monkeypatch.setattr("satchel.validate.targets.host.measure", made.measure)
+    monkeypatch.setattr(pipeline, "text_assets", lambda *_: assets)
+    has_reference(monkeypatch, True)
     texts = [Text("t", np.array([1, 2, 3, 4], np.int64))]
     monkeypatch.setattr("satchel.commands.assemble.evaluation_texts", lambda *_: texts)
     return made
+
+
+def has_reference(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    for module in ("build", "assemble"):
+        monkeypatch.setattr(f"satchel.commands.{module}.has_reference", lambda: there)
 
 
 def everything(folder: Path) -> dict[str, str]:
@@ -262,7 +271,7 @@ def test_what_was_not_measured_is_not_called_passed(
     factory: Factory, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
     if why == "no torch":
-        monkeypatch.setattr(prove, "has_reference", lambda: False)
+        has_reference(monkeypatch, False)
     result = factory.build(validate=why == "no torch")
     assert result.failure == ""
     assert read_bundle(factory.out / "bundle" / "executorch").manifest.verdict.status == "weights-only"
@@ -273,11 +282,11 @@ def test_what_was_not_measured_is_not_called_passed(
 
 
 MOMENTS = [
-    "satchel.stages.quantize",
+    "satchel.quantize.kept.quantize",
     "lower",
     "satchel.formats.pte.fill",
     "satchel.formats.pte.read_back",
-    "satchel.validate.proofs.behaviour_on_host",
+    "satchel.validate.targets.host.measure",
     "satchel.commands.assemble.build_golden",
     "satchel.commands.assemble.write_manifest",
     "satchel.commands.build.package_android",
@@ -332,7 +341,7 @@ def test_a_missing_maven_is_said_before_the_model_is_opened(
         raise AssertionError("slow work before a tool was found missing")
 
     monkeypatch.setattr(pipeline, "require_compiler", require_compiler)
-    monkeypatch.setattr(stages, "open_model", opened)
+    monkeypatch.setattr("satchel.source.remembered.open_model", opened)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ToolMissingError, match="mvn"):
         factory.build()
@@ -346,9 +355,9 @@ def test_a_missing_package_is_said_before_any_backend_is_lowered(
         if name == "litert":
             raise ToolMissingError("litert needs a package")
 
-    both = {"executorch": backend(factory.lower), "litert": replace(backend(factory.lower), name="litert")}
+    both = {"executorch": backend(factory.lower), "litert": backend(factory.lower, "litert")}
     monkeypatch.setattr(pipeline, "BACKENDS", both)
-    monkeypatch.setattr(stages, "require_pinned", require)
+    monkeypatch.setattr(pipeline, "require_pinned", require)
     with pytest.raises(ToolMissingError, match="litert"):
         factory.build(backends=("executorch", "litert"))
     assert factory.lowered == 0
@@ -360,11 +369,11 @@ def test_a_known_skeleton_needs_no_packages(factory: Factory, monkeypatch: pytes
         raise ToolMissingError(name)
 
     factory.build()
-    monkeypatch.setattr(stages, "require_pinned", missing)
+    monkeypatch.setattr(pipeline, "require_pinned", missing)
     with pytest.raises(ToolMissingError):
         factory.build()  # measuring needs the runtime
     assert factory.build(validate=False).failure == ""
-    monkeypatch.setattr(prove, "has_reference", lambda: False)
+    has_reference(monkeypatch, False)
     assert factory.build().failure == ""
 
 
@@ -385,7 +394,7 @@ def neighbour(factory: Factory, make_bundle: Callable[..., Bundle], tmp_path: Pa
         values = {"model": "tiny", "backend": "litert", "context_length": 96, "sha256": checkpoint.source.sha256}
         bundle = make_bundle(tmp_path / "elsewhere", **{**values, **changes})
         plan = plan_for(load_recipe("int4"), checkpoint)
-        stages.write_slots(bundle.file("slots"), "model.tflite", plan, ())
+        write_slots(bundle.file("slots"), "model.tflite", plan, ())
         write_manifest(bundle.path, bundle.manifest, {one.role: one.file for one in bundle.manifest.artifacts})
         return add_bundle(factory.out, read_bundle(bundle.path))
 
@@ -396,8 +405,9 @@ def neighbour(factory: Factory, make_bundle: Callable[..., Bundle], tmp_path: Pa
 def test_the_same_model_in_another_format_stays_and_is_packed_if_it_can_be(
     factory: Factory, neighbour: Callable[..., Bundle], monkeypatch: pytest.MonkeyPatch, has_engine: bool
 ) -> None:
-    other = replace(BACKENDS["litert"], android_library=has_engine)
-    monkeypatch.setattr(stages, "BACKENDS", {**BACKENDS, "litert": other})
+    other = LiteRt()
+    vars(other).update(android_library=has_engine)
+    monkeypatch.setattr("satchel.backends.registry.BACKENDS", {**BACKENDS, "litert": other})
     monkeypatch.setattr("satchel.validate.same_codes.compare", lambda _: None)
     before = everything(neighbour().path)
     factory.build()
@@ -463,7 +473,7 @@ def test_a_library_of_another_platforms_build_stays_in_the_report(
 ) -> None:
     libraries = factory.build().report["libraries"]
     assert [library["file"] for library in libraries] == ["g.h:tiny-int4:1"]
-    ios = replace(backend(factory.lower), android_library=False)
+    ios = backend(factory.lower, android_library=False)
     monkeypatch.setattr(pipeline, "BACKENDS", {"executorch": ios})
     assert factory.build().report["libraries"] == libraries
     assert (factory.out / "android" / "tiny-int4.aar").is_file()
@@ -496,26 +506,26 @@ def workshop(tmp_path: Path) -> Workshop:
 
 def test_a_model_that_moved_is_asked_for(make_directory: Callable[..., Path], tmp_path: Path) -> None:
     folder = make_directory("tiny")
-    sha256 = stages.model(str(folder), workshop(tmp_path)).source.sha256
-    assert stages.reference_of(sha256, None, workshop(tmp_path)).source.sha256 == sha256
+    sha256 = remembered_model(str(folder), workshop(tmp_path)).source.sha256
+    assert reference_of(sha256, None, workshop(tmp_path)).source.sha256 == sha256
     moved = folder.rename(tmp_path / "moved")
     with pytest.raises(ReferenceMissingError, match=r"no longer there.*--model MODEL"):
-        stages.reference_of(sha256, None, workshop(tmp_path))
-    assert stages.reference_of(sha256, str(moved), workshop(tmp_path)).source.sha256 == sha256
+        reference_of(sha256, None, workshop(tmp_path))
+    assert reference_of(sha256, str(moved), workshop(tmp_path)).source.sha256 == sha256
     (moved / "model.safetensors").write_bytes(b"half")
     with pytest.raises(ReferenceMissingError, match=r"can't be used any more.*--model MODEL"):
-        stages.reference_of(sha256, None, workshop(tmp_path))
+        reference_of(sha256, None, workshop(tmp_path))
 
 
 def test_another_model_is_no_reference(make_directory: Callable[..., Path], tmp_path: Path) -> None:
     other = make_directory("other", arrays=random_weights(TINY_CONFIG, seed=2))
     with pytest.raises(ReferenceMissingError, match=r"content hash.*--model MODEL"):
-        stages.reference_of("ab" * 32, str(other), workshop(tmp_path))
+        reference_of("ab" * 32, str(other), workshop(tmp_path))
     with pytest.raises(ReferenceMissingError, match=r"not in the cache.*--model MODEL"):
-        stages.reference_of("cd" * 32, None, workshop(tmp_path))
+        reference_of("cd" * 32, None, workshop(tmp_path))
 
 
 def test_a_bundle_for_an_unknown_backend_is_refused(make_bundle: Callable[..., Bundle], tmp_path: Path) -> None:
-    assert stages.backend_of(make_bundle(tmp_path / "known")).name == "executorch"
+    assert backend_of(make_bundle(tmp_path / "known")).name == "executorch"
     with pytest.raises(BundleError, match=r"'newer'.*only executorch, litert, coreml"):
-        stages.backend_of(make_bundle(tmp_path / "unknown", backend="newer"))
+        backend_of(make_bundle(tmp_path / "unknown", backend="newer"))

@@ -8,9 +8,10 @@ import pytest
 
 from satchel.compile.golden import TeacherForced, build_golden
 from satchel.compile.prompt import compile_prompt
+from satchel.compile.tokenizer import compile_tokenizer
 from satchel.errors import InternalError
 from satchel.reference.prompt import PromptProgram
-from satchel.reference.tokenizer import Tokenizer, compile_tokenizer
+from satchel.reference.tokenizer import Tokenizer
 from tiny_model import tiny_tokenizer_json
 
 TEMPLATE = "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content }}<|end|>{% endfor %}"

@@ -6,8 +6,9 @@ import struct
 import pytest
 import tokenizers
 
+from satchel.compile.tokenizer import compile_tokenizer
 from satchel.errors import BundleError, TokenizerError
-from satchel.reference.tokenizer import Tokenizer, compile_tokenizer
+from satchel.reference.tokenizer import Tokenizer
 from satchel.reference.tokenizer_format import Op, Section, pack_sections, unpack_sections
 from trained_tokenizers import Change, Definition, changed, normalized, pre_tokenized, split, without_bytes
 

@@ -13,7 +13,8 @@ from xml.etree import ElementTree
 import pytest
 
 import satchel
-from satchel.bundle.manifest import Bundle, Verdict
+from satchel.bundle.folder import Bundle
+from satchel.bundle.manifest import Verdict
 from satchel.cache import Cache
 from satchel.console import Console
 from satchel.errors import BundleError, NotBuiltYetError, UsageError

@@ -167,8 +167,8 @@ def test_damage_is_noticed(checkpoint: ArrayCheckpoint, tmp_path: Path) -> None:
     with pytest.raises(CorruptModelError, match="is damaged"):
         open_quantized(tmp_path / "q")
     record = json.loads((tmp_path / "q" / "quantized.json").read_text())
-    (tmp_path / "q" / "quantized.json").write_text(json.dumps({**record, "schema_version": 2}))
-    with pytest.raises(CorruptModelError, match="format 2"):
+    (tmp_path / "q" / "quantized.json").write_text(json.dumps({**record, "schema_version": 1}))
+    with pytest.raises(CorruptModelError, match="format 1"):
         open_quantized(tmp_path / "q")
 
 

@@ -10,9 +10,10 @@ from tokenizers import Tokenizer as HuggingFaceTokenizer
 from satchel.compile.chat_template import ChatTemplate, Sought
 from satchel.compile.prompt import compile_prompt
 from satchel.compile.prompt_proof import probe_conversations
+from satchel.compile.tokenizer import compile_tokenizer
 from satchel.errors import BundleError, PromptTemplateError, UsageError
 from satchel.reference.prompt import TRIMMED, PromptProgram, Turn
-from satchel.reference.tokenizer import Tokenizer, compile_tokenizer
+from satchel.reference.tokenizer import Tokenizer
 
 BOS, EOS, START, END, STRIPS = 256, 257, 258, 259, 260
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from satchel.compile.tokenizer import compile_tokenizer
 from satchel.errors import ContextLengthError, LogitsError, UsageError
 from satchel.reference.session import FinishReason, GenerateOptions, TextChunk, generate
 from satchel.reference.stream import TextStream
-from satchel.reference.tokenizer import Tokenizer, compile_tokenizer
+from satchel.reference.tokenizer import Tokenizer
 from tiny_model import tiny_tokenizer_json
 
 START, END, STOP = 256, 257, 258

@@ -8,7 +8,8 @@ from tokenizers import AddedToken, processors
 from tokenizers import Tokenizer as HuggingFaceTokenizer
 
 from random_text import random_texts
-from satchel.reference.tokenizer import Tokenizer, compile_tokenizer
+from satchel.compile.tokenizer import compile_tokenizer
+from satchel.reference.tokenizer import Tokenizer
 from trained_tokenizers import (
     BLANK,
     LLAMA_2,

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from satchel.compile.golden import TeacherForced
 from satchel.report.figures import HISTOGRAM_EDGES, Figures, Gate, Histogram, worst_share
 from satchel.validate.behaviour import Text, measure, pooled
-from satchel.validate.proofs import Behaviour, behaviour_gates, read_behaviour, structural_gates, write_behaviour
+from satchel.validate.measured import Behaviour, behaviour_gates, read_behaviour, write_behaviour
+from satchel.validate.proofs import structural_gates
 from satchel.validate.speed import measure_speed
 
 VOCABULARY = 3

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from satchel.reference.tokenizer import Tokenizer, compile_tokenizer
+from satchel.compile.tokenizer import compile_tokenizer
+from satchel.reference.tokenizer import Tokenizer
 from satchel.source.checkpoint import TokenizerAssets
 from satchel.source.gguf.header import read_header
 from satchel.source.gguf.tokenizer import tokenizer_assets

@@ -8,7 +8,8 @@ from tokenizers import Tokenizer as HuggingFaceTokenizer
 
 from random_text import random_texts
 from real_tokenizers import fetch_tokenizer
-from satchel.reference.tokenizer import Tokenizer, compile_tokenizer
+from satchel.compile.tokenizer import compile_tokenizer
+from satchel.reference.tokenizer import Tokenizer
 from satchel.source.gguf.tokenizer import tokenizer_assets
 
 NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5

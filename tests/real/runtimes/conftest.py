@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from satchel.bundle.manifest import Bundle
+from satchel.bundle.folder import Bundle
 from satchel.quantize.plan import TensorPlan
 from tiny_specs import FAMILIES, TINY, spec
 

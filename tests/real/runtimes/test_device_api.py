@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from satchel.bundle.manifest import Bundle, read_bundle, write_manifest
+from satchel.bundle.folder import Bundle, read_bundle, write_manifest
 from satchel.cache import Cache
 from satchel.cli import main
 from satchel.runtimes.executorch import ExecuTorchEngine

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from satchel.bundle.manifest import Bundle
+from satchel.bundle.folder import Bundle
 from satchel.cache import Cache
 from satchel.errors import ToolFailedError
 from satchel.runtimes.jvm import JvmEngine, open_jvm_engine

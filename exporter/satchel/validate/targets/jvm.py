@@ -1,0 +1,35 @@
+"""Target jvm: the Kotlin engine of the Android library on a desktop JVM, over the stand-in of the device's runtime."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from satchel.runtimes.jvm import JvmEngine, build_host_engine, server_command
+from satchel.validate.behaviour import Text
+from satchel.validate.measured import Behaviour, measured_behaviour
+from satchel.validate.proofs import Program
+from satchel.workshop import Workshop
+
+
+def measure(
+    program: Program,
+    texts: Sequence[Text],
+    limits: Mapping[str, float],
+    progress: Callable[[int, int], None],
+    workshop: Workshop,
+) -> Behaviour:
+    """Behaviour of the bundle that the program lies in, as an app would run it."""
+    host = build_host_engine(workshop.cache, workshop.tools, program.backend.name)
+    command = server_command(host, program.file.parent, workshop.tools, threads=1)
+    engines: list[JvmEngine] = []
+
+    def open_engine() -> JvmEngine:
+        engines.append(JvmEngine(command, workshop.tools))
+        return engines[-1]
+
+    return measured_behaviour(
+        program.checkpoint,
+        open_engine,
+        lambda: engines[-1].resident_bytes() if engines else 0,
+        texts,
+        limits,
+        progress,
+    )
