@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from satchel.backends.registry import BACKENDS, NATIVE_OFFSET, VARIANTS
 from satchel.errors import InternalError, LoweringError
 from satchel.formats import mlpackage, mlpackage_native
 from satchel.formats.carried import carried_weight
@@ -24,10 +24,11 @@ from satchel.lower.coreml_modules import SafeRMSNorm, make_safe_for_float16
 from satchel.lower.decoder import parameter_shapes
 from satchel.lower.placeholder import TiedPlaceholders
 from satchel.quantize.plan import TensorPlan
+from satchel.report.figures import GRAPH_TOLERANCE
 from satchel.runtimes.coreml import CoreMlEngine
 from satchel.skeleton.table import Skeleton, read_skeleton
 from satchel.validate.behaviour import Text, measure, pooled
-from satchel.validate.graph import TOLERANCE, Subject, prove
+from satchel.validate.graph import prove
 from satchel.validate.reference import Reference
 from tiny_specs import FAMILIES, TINY, other_weights, placeholders, spec
 
@@ -36,35 +37,27 @@ QWEN = {**TINY, **FAMILIES["qwen3"]}
 GEMMA = {**TINY, **FAMILIES["gemma3"]}
 
 
-def exact(path: Path, threads: int | None = None) -> CoreMlEngine:
-    return CoreMlEngine(path, threads, exact=True)
-
-
-SUBJECT = Subject(lower_dequantized, exact)
-NATIVE = Subject(partial(lower_dequantized, native_offset=True), exact, mlpackage_native.native_weight)
-
-
 # --- graph ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_graph_proof_past_the_sliding_window(family: str) -> None:
     config = {**TINY, **FAMILIES[family]}
-    proof = prove(spec(config, OFFSET), SUBJECT)
+    proof = prove(spec(config, OFFSET), BACKENDS["coreml"])
     assert proof.passed
     assert proof.positions > 3 * (config.get("sliding_window") or 1)
-    assert proof.scale > 100 * TOLERANCE
+    assert proof.scale > 100 * GRAPH_TOLERANCE
 
 
 def test_a_window_one_too_wide_fails_the_proof(monkeypatch: pytest.MonkeyPatch) -> None:
     real = coreml._Call._mask
     monkeypatch.setattr(coreml._Call, "_mask", lambda self, window: real(self, window and window + 1))
-    assert not prove(spec(GEMMA, OFFSET), SUBJECT).passed
+    assert not prove(spec(GEMMA, OFFSET), BACKENDS["coreml"]).passed
 
 
 def test_offsets_inside_the_weights_are_proven_too(tmp_path: Path) -> None:
     one = spec(QWEN, OFFSET)
-    assert prove(one, NATIVE).passed
+    assert prove(one, VARIANTS["coreml", NATIVE_OFFSET]).passed
     (tmp_path / "skeleton").mkdir()
     lower_skeleton(one, tmp_path / "skeleton", {}, native_offset=True)
     found = read_skeleton(tmp_path / "skeleton")

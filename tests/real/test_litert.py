@@ -8,19 +8,20 @@ from typing import Any
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from satchel.backends.registry import BACKENDS
 from satchel.errors import BundleError, InternalError
 from satchel.formats import tflite
 from satchel.lower import litert
 from satchel.lower.litert import lower, lower_dequantized, lower_skeleton
 from satchel.lower.placeholder import TiedPlaceholders
 from satchel.quantize.plan import TensorPlan
+from satchel.report.figures import GRAPH_TOLERANCE
 from satchel.runtimes.litert import LiteRtEngine
 from satchel.skeleton.table import Skeleton, read_skeleton
-from satchel.validate.graph import TOLERANCE, Subject, prove
+from satchel.validate.graph import prove
 from tiny_specs import FAMILIES, TINY, largest_difference_in_chunks, other_weights, placeholders, spec
 
 OFFSET = TensorPlan("int4", 32, True)
-SUBJECT = Subject(lower_dequantized, LiteRtEngine)
 QWEN = {**TINY, **FAMILIES["qwen3"]}
 GEMMA = {**TINY, **FAMILIES["gemma3"]}
 
@@ -28,10 +29,10 @@ GEMMA = {**TINY, **FAMILIES["gemma3"]}
 @pytest.mark.parametrize("family", FAMILIES)
 def test_graph_proof_past_the_sliding_window(family: str) -> None:
     config = {**TINY, **FAMILIES[family]}
-    proof = prove(spec(config, OFFSET), SUBJECT)
+    proof = prove(spec(config, OFFSET), BACKENDS["litert"])
     assert proof.passed
     assert proof.positions > 3 * (config.get("sliding_window") or 1)
-    assert proof.scale > 100 * TOLERANCE
+    assert proof.scale > 100 * GRAPH_TOLERANCE
 
 
 def test_a_window_one_too_wide_fails_the_proof(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,7 +43,7 @@ def test_a_window_one_too_wide_fails_the_proof(monkeypatch: pytest.MonkeyPatch) 
         return real(self, *first, None if window is None else window + 1)
 
     monkeypatch.setattr(litert._Call, "attend", wider)
-    assert not prove(spec(GEMMA, OFFSET), SUBJECT).passed
+    assert not prove(spec(GEMMA, OFFSET), BACKENDS["litert"]).passed
 
 
 def test_lowering_needs_no_tensorflow() -> None:

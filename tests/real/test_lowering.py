@@ -6,28 +6,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from satchel.backends.registry import BACKENDS
 from satchel.errors import InternalError
 from satchel.formats import pte, pte_inspect
 from satchel.lower.decoder import parameter_shapes
-from satchel.lower.executorch import lower, lower_dequantized, lower_skeleton
+from satchel.lower.executorch import lower, lower_skeleton
 from satchel.quantize.plan import TensorPlan
+from satchel.report.figures import GRAPH_TOLERANCE
 from satchel.runtimes.executorch import ExecuTorchEngine
 from satchel.skeleton.spec import ProgramSpec
 from satchel.skeleton.table import read_skeleton
-from satchel.validate.graph import TOLERANCE, Subject, cut_spec, prove
+from satchel.validate.graph import cut_spec, prove
 from tiny_specs import FAMILIES, TINY, largest_difference_in_chunks, other_weights, spec
 
 OFFSET = TensorPlan("int4", 32, True)
-SUBJECT = Subject(lower_dequantized, ExecuTorchEngine)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_graph_proof_past_the_sliding_window(family: str) -> None:
     config = {**TINY, **FAMILIES[family]}
-    proof = prove(spec(config, OFFSET), SUBJECT)
+    proof = prove(spec(config, OFFSET), BACKENDS["executorch"])
     assert proof.passed
     assert proof.positions > 3 * (config.get("sliding_window") or 1)
-    assert proof.scale > 100 * TOLERANCE  # the logits are large enough for the tolerance to mean something
+    assert proof.scale > 100 * GRAPH_TOLERANCE  # the logits are large enough for the tolerance to mean something
 
 
 def test_a_wrong_graph_fails_the_proof(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,9 +36,9 @@ def test_a_wrong_graph_fails_the_proof(monkeypatch: pytest.MonkeyPatch) -> None:
     from satchel.lower import quantized
 
     monkeypatch.setattr(quantized.OffsetLinear, "forward", lambda self, x: self.codes(x))
-    proof = prove(spec({**TINY, **FAMILIES["llama"]}, OFFSET), SUBJECT)
-    assert proof.plain_max_abs <= TOLERANCE
-    assert proof.decomposed_max_abs > 100 * TOLERANCE
+    proof = prove(spec({**TINY, **FAMILIES["llama"]}, OFFSET), BACKENDS["executorch"])
+    assert proof.plain_max_abs <= GRAPH_TOLERANCE
+    assert proof.decomposed_max_abs > 100 * GRAPH_TOLERANCE
     assert not proof.passed
 
 

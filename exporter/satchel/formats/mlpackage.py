@@ -29,6 +29,9 @@ MANIFEST = "Manifest.json"
 MODEL = "Data/com.apple.CoreML/model.mlmodel"
 WEIGHTS = "Data/com.apple.CoreML/weights/weight.bin"
 
+# What is added to attention's score of a key that a query must not see, by an app and, beyond a sliding window, by the
+# program itself: the least float16, of which softmax makes exactly 0.
+HIDDEN = -65504.0
 ROTARY = "rotary"  # in the name of a constant that is no weight
 
 Files = Mapping[str, bytes]  # path inside the package -> contents

@@ -36,7 +36,6 @@ from satchel.skeleton.spec import ProgramSpec
 from satchel.skeleton.table import write_skeleton
 
 BACKEND = "coreml"
-_HIDDEN = -65504.0  # the least float16: softmax gives a hidden position exactly 0
 
 
 class StatefulDecoder(nn.Module):
@@ -121,7 +120,7 @@ class _Call:
             assert window is not None
             first = self.positions.reshape(1, 1, -1, 1) - (window - 1)
             beyond = torch.arange(self._end, dtype=torch.int32).reshape(1, 1, 1, -1) < first
-            self._masks[window] = torch.where(beyond, _HIDDEN, self._masks[None])
+            self._masks[window] = torch.where(beyond, mlpackage.HIDDEN, self._masks[None])
         if window not in self._stacked:
             self._stacked[window] = torch.cat([self._masks[window]] * (self._heads // self._kv_heads), dim=2)
         return self._stacked[window]

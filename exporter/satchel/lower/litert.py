@@ -89,7 +89,8 @@ class _Call:
         return self._masks[window]
 
 
-# Added to the logit of a hidden position: softmax gives it exactly 0.
+# Added to the logit of a position beyond a sliding window: softmax gives it exactly 0. The program's own number; what
+# a caller hides with is the caller's choice (satchel.runtimes.litert).
 _HIDDEN = -1e9
 
 

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 Json = dict[str, Any]
 
+# Largest absolute difference of logits in float32 that a graph proof lets pass.
+GRAPH_TOLERANCE = 1e-4
+
 # Nats, four bins per factor of ten: the same for every program, so that histograms can be laid side by side.
 HISTOGRAM_EDGES = tuple(float(f"{10 ** (quarter / 4):.4g}") for quarter in range(-20, 5))
 

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from satchel.errors import BundleError
+from satchel.formats.mlpackage import HIDDEN
 from satchel.formats.mlpackage_program import Operation
 from satchel.runtimes.mil.evaluator import Evaluator
 from satchel.runtimes.mil.threads import blas_threads
 
 IDS, MASK, LOGITS, KEYS = "inputIds", "fullAttentionMask", "logits", "keyCache"
-_HIDDEN = -65504.0  # the most negative float16, as apps write it
 
 
 class CoreMlEngine:
@@ -68,7 +68,7 @@ class CoreMlEngine:
         count = len(tokens)
         keys = np.arange(position + count)
         visible = keys[None, :] <= keys[position:, None]
-        mask = np.where(visible, 0.0, _HIDDEN).astype(self._mask_type)
+        mask = np.where(visible, 0.0, HIDDEN).astype(self._mask_type)
         inputs = {IDS: tokens.reshape(1, count).astype(np.int32), MASK: mask[None, None]}
         with blas_threads(self._threads):
             return self._program.run(inputs, self._state, read)

@@ -26,7 +26,9 @@ except ImportError as error:
 atexit.register(lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), 2))
 
 _DECODE = "decode"
-_HIDDEN = np.float32(-1e4)  # added to the scores of keys that a query must not see
+# Added to the scores of keys that a query must not see: small enough for a softmax of exactly 0, and the number that
+# the Kotlin engine passes (LiteRtEngine.kt).
+_HIDDEN = np.float32(-1e4)
 
 
 class LiteRtEngine:

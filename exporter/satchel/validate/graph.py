@@ -20,11 +20,11 @@ from satchel.lower.decoder import parameter_shapes
 from satchel.lower.placeholder import TiedPlaceholders
 from satchel.quantize.checkpoint import QuantizedCheckpoint
 from satchel.quantize.plan import QuantPlan, TensorPlan
+from satchel.report.figures import GRAPH_TOLERANCE
 from satchel.skeleton.spec import ProgramSpec
 from satchel.source.checkpoint import HEAD
 from satchel.validate.reference import Reference
 
-TOLERANCE = 1e-4
 _VOCABULARY = 512
 _LAYERS = 2
 _DECODE_STEPS = 12
@@ -49,10 +49,10 @@ class GraphProof:
 
     @property
     def passed(self) -> bool:
-        return self.max_abs <= TOLERANCE
+        return self.max_abs <= GRAPH_TOLERANCE
 
     def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "max_abs": self.max_abs, "tolerance": TOLERANCE}
+        return {**asdict(self), "max_abs": self.max_abs, "tolerance": GRAPH_TOLERANCE}
 
 
 def prove(spec: ProgramSpec, backend: Backend) -> GraphProof:

@@ -20,14 +20,13 @@ from satchel.backends.backend import Backend
 from satchel.hashing import content_bytes, content_sha256
 from satchel.quantize.plan import TensorPlan
 from satchel.quantize.stored import StoredQuantizedCheckpoint
-from satchel.report.figures import Figures, Gate
+from satchel.report.figures import GRAPH_TOLERANCE, Figures, Gate
 from satchel.report.report import BackendReport, TensorRecord
 from satchel.skeleton.spec import ProgramSpec
 from satchel.skeleton.table import Slot
 from satchel.source.checkpoint import Checkpoint
 from satchel.versions import installed
 
-GRAPH_TOLERANCE = 1e-4
 SIZE_TOLERANCE = 0.03
 # A program's graph has its own size, which only outweighs the weights of toy models.
 SIZE_SLACK = 64_000

@@ -12,12 +12,10 @@ _LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
 _KINDS = {
     "embed_tokens": "embedding",
     "lm_head": "head",
-    "self_attn.qkv_proj": "attention q, k, v",
     "self_attn.q_proj": "attention q",
     "self_attn.k_proj": "attention k",
     "self_attn.v_proj": "attention v",
     "self_attn.o_proj": "attention output",
-    "mlp.gate_up_proj": "MLP gate and up",
     "mlp.gate_proj": "MLP gate",
     "mlp.up_proj": "MLP up",
     "mlp.down_proj": "MLP down",
@@ -27,7 +25,7 @@ _NORMS = "norms"
 _REST = "graph, constants, alignment"
 # Shown in this order, each with its colour of the page's style; what is not here comes last, in the last colours.
 _ORDER = (_TIED, *_KINDS.values(), _NORMS)
-_HUE = {_TIED: 0, "embedding": 0, "attention q, k, v": 2, "MLP gate and up": 6, _NORMS: 9, _REST: 12} | {
+_HUE = {_TIED: 0, "embedding": 0, _NORMS: 9, _REST: 12} | {
     kind: index
     for index, kind in enumerate(
         ("head", "attention q", "attention k", "attention v", "attention output", "MLP gate", "MLP up", "MLP down"), 1
