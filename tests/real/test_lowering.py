@@ -42,6 +42,17 @@ def test_a_wrong_graph_fails_the_proof(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not proof.passed
 
 
+def test_lowering_leaves_the_quantizers_operators_as_they_were() -> None:
+    """What makes lowering fast is undone with it, in the dispatcher of operators too."""
+    import torch
+    import torchao.quantization.quant_primitives  # noqa: F401  registers the operator
+
+    before = torch._C._dispatch_dump("torchao::choose_qparams_affine")
+    config = {**TINY, **FAMILIES["llama"], "num_hidden_layers": 1}
+    lower(spec(config, OFFSET), None)
+    assert torch._C._dispatch_dump("torchao::choose_qparams_affine") == before
+
+
 def test_the_cut_keeps_one_layer_of_each_kind() -> None:
     kinds = ["sliding_attention"] * 5 + ["full_attention"]
     config = {**TINY, **FAMILIES["gemma3"], "num_hidden_layers": 12, "layer_types": kinds * 2, "vocab_size": 4000}

@@ -233,24 +233,15 @@ def _cheap_fake_quantization() -> Iterator[None]:
             return torch.empty_like(tensor, dtype=dtype)
         return dequantize(tensor, block, scale, zero, low, high, dtype, *rest)
 
-    _override_choose_qparams(choose_qparams)
     with (
+        # The library ends with the block, and the dispatcher goes back to torchao's own kernel.
+        torch.library._scoped_library("torchao", "IMPL") as library,
         _patched(EdgeOpOverload, "__call__", edge_call),
         _patched(quant_primitives, "_quantize_affine_no_dtype_cast", quantize_affine),
         _patched(quant_primitives, "_dequantize_affine_no_dtype_check", dequantize_affine),
     ):
+        library.impl("choose_qparams_affine", choose_qparams, "CompositeImplicitAutograd", allow_override=True)
         yield
-
-
-_library: torch.library.Library | None = None
-
-
-def _override_choose_qparams(function: Callable[..., Any]) -> None:
-    """Once per process: the dispatcher keeps the kernel, which treats real tensors as the original does."""
-    global _library
-    if _library is None:
-        _library = torch.library.Library("torchao", "IMPL")
-        _library.impl("choose_qparams_affine", function, "CompositeImplicitAutograd", allow_override=True)
 
 
 # --- retracing that remembers -------------------------------------------------------------------------------------
