@@ -4,6 +4,7 @@ Nothing heavy is imported here: `satchel --help` must answer at once, so every c
 `main` is the only place where an error becomes an exit code.
 """
 
+import atexit
 import errno
 import logging
 import sys
@@ -18,6 +19,7 @@ import click
 from satchel import __version__
 from satchel.console import Console
 from satchel.errors import GateFailedError, NotBuiltYetError, SatchelError
+from satchel.quiet import end_quietly
 
 TARGETS = ("android", "ios", "all")
 BACKENDS = ("executorch", "litert", "coreml")
@@ -316,4 +318,5 @@ def entry() -> NoReturn:
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)
+    atexit.register(end_quietly)
     sys.exit(main())

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,6 +20,15 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(disabled)
+
+
+def end_quietly() -> None:
+    """Standard error goes nowhere from here on. For the very end of our own command, and of no other program.
+
+    LiteRT's library reports the end of its accelerators when the process unloads it, after all of ours has been said.
+    """
+    if "ai_edge_litert" in sys.modules:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """LiteRT: the same proofs as for ExecuTorch, on the same tiny architectures."""
 
+import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -149,3 +150,24 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"nonsense" * 100)
     with pytest.raises(BundleError, match=r"model\.tflite"):
         LiteRtEngine(path)
+
+
+# Handlers run last in, first out: the one that speaks is there before the runtime is, so it would be the one silenced.
+_AT_THE_END = """
+import atexit, sys
+atexit.register(lambda: print("still heard", file=sys.stderr))
+import satchel.runtimes.litert
+"""
+
+
+def test_a_program_that_imports_the_runtime_keeps_its_standard_error() -> None:
+    done = subprocess.run([sys.executable, "-c", _AT_THE_END], capture_output=True, text=True, check=True)
+    assert "still heard" in done.stderr
+
+
+def test_the_command_ends_without_a_word_of_the_library() -> None:
+    """The same after the command line's own last word, from a process that has the library loaded."""
+    code = _AT_THE_END + "from satchel.cli import entry; sys.argv[1:] = ['--version']; entry()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("satchel")
+    assert done.stderr == ""

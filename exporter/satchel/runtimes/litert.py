@@ -1,7 +1,5 @@
 """Runs a .tflite on this machine with LiteRT's CompiledModel, the KV buffers passed as input and output in place."""
 
-import atexit
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +19,6 @@ except ImportError as error:
     raise ToolMissingError(
         f"Running a .tflite needs LiteRT's Python package ({error}). Install the locked requirements: make venv"
     ) from error
-
-# LiteRT's library reports the end of its accelerators when Python unloads it, after all of ours has been said.
-atexit.register(lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), 2))
 
 _DECODE = "decode"
 # Added to the scores of keys that a query must not see: small enough for a softmax of exactly 0, and the number that
