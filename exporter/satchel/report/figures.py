@@ -100,7 +100,8 @@ class Figures:
     None where the program was evaluated rather than run.
 
     worst_share: the part of all divergence that comes from the worst hundredth of the positions, None if there is no
-    divergence. machine: where it ran.
+    divergence. peak_rss_mb: the most resident memory that the program added to its process while it was timed, in 10^6
+    bytes. machine: where it ran.
     worst: the positions of the largest KL, largest first.
     """
 

@@ -26,6 +26,7 @@ from satchel.cache import Cache
 from satchel.errors import InternalError, ToolFailedError, ToolMissingError
 from satchel.package.android.sdk import compile_sdk, read_index
 from satchel.package.render import render_tree, templates_root, tree_hash
+from satchel.runtimes.memory import child_peak
 from satchel.tools import Tools, end_process
 
 _SERVER = "dev.satchel.host.EngineServer"
@@ -103,11 +104,9 @@ class JvmEngine:
             raise ToolFailedError(f"The JVM engine refused a forward: {self._read(length).decode(errors='replace')}")
         return np.frombuffer(self._read(4 * self.vocab_size), dtype="<f4").astype(np.float32)
 
-    def resident_bytes(self) -> int:
-        """Memory that the child process holds now."""
-        import psutil
-
-        return int(psutil.Process(self._process.pid).memory_info().rss)
+    def peak_bytes(self) -> int:
+        """The most memory that the child process has held so far."""
+        return child_peak(self._process.pid)
 
     def close(self) -> None:
         """End the child process; a second call does nothing."""

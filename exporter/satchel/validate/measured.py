@@ -40,15 +40,15 @@ def has_reference() -> bool:
 def measured_behaviour(
     checkpoint: Checkpoint,
     open_engine: Callable[[], Engine],
-    resident: Callable[[], int],
+    peak: Callable[[], int],
     texts: Sequence[Text],
     limits: Mapping[str, float],
     progress: Callable[[int, int], None],
 ) -> Behaviour:
-    """Runs the program and the float reference over the texts. limits: gate name -> limit."""
+    """Runs the program and the float reference over the texts. peak: see measure_speed. limits: gate name -> limit."""
     from satchel.validate.reference import Reference
 
-    engine, speed = measure_speed(open_engine, resident)
+    engine, speed = measure_speed(open_engine, peak)
     reference = Reference(checkpoint.config, lambda name: checkpoint.read(_stored_name(checkpoint, name)))
     results = measure(engine, reference.logits, texts, progress)
     engine.close()

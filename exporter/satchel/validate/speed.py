@@ -18,8 +18,8 @@ _DECODE_TOKENS = 48
 @dataclass(frozen=True)
 class Speed:
     """load_s: seconds until the first forward can run. Speeds in tokens per second, the best of three rounds (noise
-    only ever slows). memory_mb: the most resident memory that the program added to its process, in 10^6 bytes, seen
-    after loading and after each round. All None for an evaluator, which no device runs."""
+    only ever slows). memory_mb: the most resident memory that the program added to its process, in 10^6 bytes, from
+    before it was loaded to the end of the last round. All None for an evaluator, which no device runs."""
 
     load_s: float | None
     prefill_tps: float | None
@@ -27,9 +27,9 @@ class Speed:
     memory_mb: float | None
 
 
-def measure_speed(open_engine: Callable[[], Engine], resident: Callable[[], int]) -> tuple[Engine, Speed]:
-    """Opens the engine and times it; the engine stays open. `resident`: bytes the engine's process holds now."""
-    before = resident()
+def measure_speed(open_engine: Callable[[], Engine], peak: Callable[[], int]) -> tuple[Engine, Speed]:
+    """Opens the engine and times it; the engine stays open. `peak`: like `own_peak`'s, of the engine's process."""
+    before = peak()
     started = time.perf_counter()
     engine = open_engine()
     load = time.perf_counter() - started
@@ -37,7 +37,7 @@ def measure_speed(open_engine: Callable[[], Engine], resident: Callable[[], int]
         return engine, Speed(None, None, None, None)
     ids = np.random.default_rng(3).integers(0, engine.vocab_size, _PREFILL_TOKENS)
     ids = ids[: engine.context_length - 2]
-    prefill, decode, memory = [], [], [resident()]
+    prefill, decode, memory = [], [], [peak()]
     for _ in range(3):
         started = time.perf_counter()
         for start in range(0, len(ids), engine.prefill_chunk):
@@ -48,7 +48,7 @@ def measure_speed(open_engine: Callable[[], Engine], resident: Callable[[], int]
         for step in range(steps):
             engine.forward(ids[step : step + 1], len(ids) + step)
         decode.append(steps / (time.perf_counter() - started))
-        memory.append(resident())
+        memory.append(peak())
     return engine, Speed(load, max(prefill), max(decode), (max(memory) - before) / 1e6)
 
 

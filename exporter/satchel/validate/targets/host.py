@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from satchel.hashing import content_sha256
+from satchel.runtimes.memory import own_peak
 from satchel.validate.behaviour import Text
 from satchel.validate.measured import Behaviour, measured_behaviour, read_behaviour, write_behaviour
 from satchel.validate.proofs import Program
@@ -21,16 +22,9 @@ def measure(
     workshop: Workshop,
 ) -> Behaviour:
     """Behaviour of the program here and now."""
-    import psutil
-
-    open_program, process = program.backend.runtime(), psutil.Process()
+    open_program = program.backend.runtime()
     return measured_behaviour(
-        program.checkpoint,
-        lambda: open_program(program.file, None),
-        lambda: process.memory_info().rss,
-        texts,
-        limits,
-        progress,
+        program.checkpoint, lambda: open_program(program.file, None), own_peak(), texts, limits, progress
     )
 
 

@@ -28,7 +28,7 @@ def measure(
     return measured_behaviour(
         program.checkpoint,
         open_engine,
-        lambda: engines[-1].resident_bytes() if engines else 0,
+        lambda: engines[-1].peak_bytes() if engines else 0,
         texts,
         limits,
         progress,
