@@ -99,16 +99,6 @@ CONVOLUTION = [
     pool("avg_pool", F.avg_pool2d(t(WIDE), 3, 2, 1, ceil_mode=True), WIDE, **THREE, **CUSTOM, ceil_mode=np.bool_(True)),
     *(
         moved(
-            "upsample_nearest_neighbor",
-            F.interpolate(t(IMAGE), scale_factor=factor),
-            IMAGE,
-            scale_factor_height=scalar(factor[0]),
-            scale_factor_width=scalar(factor[1]),
-        )
-        for factor in ((2.0, 3.0), (1.5, 1.0))
-    ),
-    *(
-        moved(
             "upsample_bilinear",
             F.interpolate(t(IMAGE), scale_factor=(2.0, 1.5), mode="bilinear", align_corners=corners),
             IMAGE,

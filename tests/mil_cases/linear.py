@@ -23,7 +23,6 @@ LINEAR = [
     binary("matmul", torch.matmul, X, floats(4, 5)),
     Case("matmul", {"x": X, "y": Y, "transpose_x": np.bool_(True)}, t(X).mT @ t(Y), given=("x", "y")),
     Case("matmul", {"x": X, "y": Y, "transpose_y": np.bool_(True)}, t(X) @ t(Y).mT, given=("x", "y")),
-    Case("einsum", {"values": [X, Y], "equation": "=bij,bkj->bik"}, torch.einsum("bij,bkj->bik", t(X), t(Y)), given=()),
     Case("scaled_dot_product_attention", ATTENTION, attended(), given=tuple(ATTENTION)),
     Case("scaled_dot_product_attention", {**ATTENTION, "attn_mask": MASK}, attended(t(MASK)), given=tuple(ATTENTION)),
     Case(

@@ -1,5 +1,6 @@
 """The ML Program evaluator: rounding, states, what can be read, what is refused. Single operations: tests/real."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 from satchel.errors import BundleError, CorruptModelError, ProgramInputError, UnknownOperationError
 from satchel.runtimes.coreml import CoreMlEngine
 from satchel.runtimes.mil import threads
-from satchel.runtimes.mil.evaluator import Evaluator
+from satchel.runtimes.mil.constant_values import CONSTANT_OPERATIONS
+from satchel.runtimes.mil.evaluator import OPERATIONS, STATE_OPERATIONS, Evaluator
 from tiny_package import Op, in_blob, op, write_package
 
 X = ("float16", (1, 4))
@@ -185,7 +187,14 @@ def test_a_wrong_state_is_refused_by_name(tmp_path: Path) -> None:
         program.run(x, {"cache": np.zeros((2, 4), np.float32)})
 
 
-# --- what is refused -----------------------------------------------------------------------------------------------
+# --- what is known and what is refused -------------------------------------------------------------------------------
+
+
+def test_the_document_lists_the_operations_that_are_known() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "coreml-evaluator.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in text.partition("## Operations")[2].splitlines() if line.startswith("| `")]
+    listed = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(listed) == sorted({*OPERATIONS, *STATE_OPERATIONS, *CONSTANT_OPERATIONS})
 
 
 def test_an_unknown_operation_is_refused_by_name(tmp_path: Path) -> None:
@@ -245,7 +254,8 @@ def language_model(path: Path, logits: str = "logits", keeps_last: bool = True) 
         op("read_state", ("kept", *cache), input="keyCache"),
         op("concat", ("none", "int32", (4,)), values=["zero", "zero", "zero", "zero"], axis=np.int32(0)),
         op("slice_by_index", ("known", *rows), x="kept", begin="none", end="end"),
-        op("exp", ("seen", "float16", (1, 1, None, None)), x="fullAttentionMask"),
+        op("add", ("above", "float16", (1, 1, None, None)), x="fullAttentionMask", y=np.float16(1)),
+        op("relu", ("seen", "float16", (1, 1, None, None)), x="above"),
         op("matmul", ("mixed", *rows), x="seen", y="known"),
         op("squeeze", ("hidden", "float16", (1, None, WIDTH)), x="mixed", axes=np.array([1])),
         op(

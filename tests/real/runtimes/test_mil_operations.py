@@ -13,7 +13,7 @@ from mil_cases.elementwise import ELEMENTWISE
 from mil_cases.linear import LINEAR
 from mil_cases.movement import MOVEMENT
 from mil_cases.reductions import REDUCTIONS
-from satchel.runtimes.mil.constants import CONSTANTS
+from satchel.runtimes.mil.constant_values import CONSTANTS
 from satchel.runtimes.mil.evaluator import OPERATIONS, Evaluator
 from tiny_package import op, write_package
 

@@ -8,9 +8,27 @@ import numpy as np
 from satchel.errors import CorruptModelError
 from satchel.formats.mlpackage_blobs import BlobFile
 from satchel.formats.mlpackage_program import Blob, Operation, Package, Value
-from satchel.runtimes.mil.constants import CONSTANTS
-from satchel.runtimes.mil.values import Inputs, computed, declared
+from satchel.runtimes.mil.values import Array, Function, Inputs, computed, declared
 
+
+def _blockwise_shift_scale(inputs: Inputs) -> Array:
+    """scale * (data - offset), each scale for a block; the blocks' sizes follow from the shapes."""
+    data, scale, offset = inputs["data"], inputs["scale"], inputs.get("offset")
+    shape, split, spread = data.shape, [], []
+    for size, blocks in zip(shape, scale.shape, strict=True):
+        if size % blocks:
+            raise ValueError(f"{size} values in {blocks} blocks")
+        split += [blocks, size // blocks]
+        spread += [blocks, 1]
+    values: Array = data.astype(np.float32).reshape(split)
+    if offset is not None:
+        values -= offset.reshape(spread)
+    values *= scale.reshape(spread)
+    return values.reshape(shape)
+
+
+# What is made of a compressed constant's codes and scales.
+CONSTANTS: dict[str, Function] = {"constexpr_blockwise_shift_scale": _blockwise_shift_scale}
 CONSTANT_OPERATIONS = {"const", *CONSTANTS}
 
 

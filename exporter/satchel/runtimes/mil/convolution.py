@@ -149,15 +149,6 @@ def _avg_pool(inputs: Inputs) -> Array:
 # --- upsampling ---------------------------------------------------------------------------------------------------
 
 
-def _upsample_nearest_neighbor(inputs: Inputs) -> Array:
-    x: Array = inputs["x"]
-    for axis, name in ((-2, "scale_factor_height"), (-1, "scale_factor_width")):
-        size, factor = x.shape[axis], float(inputs.number(name, 1))
-        target = math.floor(size * factor)
-        x = np.take(x, np.floor(np.arange(target) * (size / target)).astype(np.int64), axis)
-    return x
-
-
 def _upsample_bilinear(inputs: Inputs) -> Array:
     x: Array = inputs["x"]
     corners = inputs.flag("align_corners", True)
@@ -182,6 +173,5 @@ CONVOLUTION: dict[str, Function] = {
     "conv_transpose": _conv_transpose,
     "max_pool": _max_pool,
     "avg_pool": _avg_pool,
-    "upsample_nearest_neighbor": _upsample_nearest_neighbor,
     "upsample_bilinear": _upsample_bilinear,
 }

@@ -15,11 +15,11 @@ from satchel.runtimes.mil.convolution import CONVOLUTION
 from satchel.runtimes.mil.elementwise import ELEMENTWISE
 from satchel.runtimes.mil.linear import LINEAR
 from satchel.runtimes.mil.liveness import dropped_after, in_place_updates, names
-from satchel.runtimes.mil.movement import MOVEMENT, SCATTERS
+from satchel.runtimes.mil.movement import MOVEMENT
 from satchel.runtimes.mil.reductions import REDUCTIONS
 from satchel.runtimes.mil.values import Array, Inputs, computed, declared, fits
 
-OPERATIONS = {**ELEMENTWISE, **MOVEMENT, **SCATTERS, **REDUCTIONS, **LINEAR, **CONVOLUTION}
+OPERATIONS = {**ELEMENTWISE, **MOVEMENT, **REDUCTIONS, **LINEAR, **CONVOLUTION}
 STATE_OPERATIONS = {"read_state", "write_state"}
 
 # State name -> its buffer: float32, holding what a float16 can hold.

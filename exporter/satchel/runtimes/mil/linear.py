@@ -23,10 +23,6 @@ def _matmul(inputs: Inputs) -> Array:
     return np.asarray(np.matmul(x, y))
 
 
-def _einsum(inputs: Inputs) -> Array:
-    return np.asarray(np.einsum(inputs.text("equation", ""), *inputs.all("values"), optimize=True))
-
-
 def _scaled_dot_product_attention(inputs: Inputs) -> Array:
     """query [..., l, e], key [..., s, e], value [..., s, v]; attn_mask is added, or says what may be seen.
 
@@ -51,6 +47,5 @@ def _scaled_dot_product_attention(inputs: Inputs) -> Array:
 LINEAR: dict[str, Function] = {
     "linear": _linear,
     "matmul": _matmul,
-    "einsum": _einsum,
     "scaled_dot_product_attention": _scaled_dot_product_attention,
 }

@@ -11,7 +11,7 @@ from satchel.formats.mlpackage_program import Operation
 # Operations whose result never shares memory with what they are given. Of all others it is supposed.
 _FRESH = {
     "add", "concat", "conv", "gather", "linear", "matmul", "mul", "real_div", "scaled_dot_product_attention", "select",
-    "softmax", "stack", "sub",
+    "softmax", "sub",
 }  # fmt: skip
 
 

@@ -1,18 +1,12 @@
-"""Operations that move values and compute none: shapes, slices, gathers, concatenation, sorting. Nothing is rounded."""
+"""Operations that move values and compute none: shapes, slices, gathers, concatenation. Nothing is rounded."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from satchel.runtimes.mil.values import Array, Function, Inputs
 
-_SCATTERS: dict[str, Any] = {
-    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "max": np.maximum, "min": np.minimum,
-}  # fmt: skip
-
-
-# --- shape --------------------------------------------------------------------------------------------------------
+# --- shape ----------------------------------------------------------------------------------------------------------
 
 
 def _reshape(inputs: Inputs) -> Array:
@@ -20,11 +14,6 @@ def _reshape(inputs: Inputs) -> Array:
     x: Array = inputs["x"]
     sizes = [x.shape[axis] if size == 0 else size for axis, size in enumerate(inputs.integers("shape"))]
     return np.reshape(x, sizes)
-
-
-def _flatten2d(inputs: Inputs) -> Array:
-    x, axis = inputs["x"], inputs.integer("axis", 1)
-    return np.reshape(x, (int(np.prod(x.shape[:axis])), -1))
 
 
 def _squeeze(inputs: Inputs) -> Array:
@@ -35,7 +24,7 @@ def _shape(inputs: Inputs) -> Array:
     return np.array(inputs["x"].shape, np.int32)
 
 
-# --- slices -------------------------------------------------------------------------------------------------------
+# --- slices ---------------------------------------------------------------------------------------------------------
 
 
 def _index(inputs: Inputs) -> tuple[slice | int, ...]:
@@ -63,13 +52,6 @@ def _slice_by_index(inputs: Inputs) -> Array:
     return view
 
 
-def _slice_by_size(inputs: Inputs) -> Array:
-    x, begin, sizes = inputs["x"], inputs.integers("begin"), inputs.integers("size")
-    index = tuple(slice(first, None if size < 0 else first + size) for first, size in zip(begin, sizes, strict=True))
-    view: Array = x[index]
-    return view
-
-
 def _slice_update(inputs: Inputs) -> Array:
     """A copy, or `x` itself where nobody sees its old values any more (see `liveness`)."""
     x: Array = inputs["x"] if inputs.in_place else inputs["x"].copy()
@@ -77,7 +59,7 @@ def _slice_update(inputs: Inputs) -> Array:
     return x
 
 
-# --- gather and scatter -------------------------------------------------------------------------------------------
+# --- gather ---------------------------------------------------------------------------------------------------------
 
 
 def _whole(indices: Array, size: int) -> Array:
@@ -100,47 +82,7 @@ def _gather(inputs: Inputs) -> Array:
     return np.stack(taken).reshape(*batch, *taken[0].shape)
 
 
-def _gather_along_axis(inputs: Inputs) -> Array:
-    x, axis = inputs["x"], inputs.integer("axis", 0)
-    return np.take_along_axis(x, _whole(inputs["indices"], x.shape[axis]), axis)
-
-
-def _gather_nd(inputs: Inputs) -> Array:
-    if inputs.integer("batch_dims", 0):
-        raise ValueError("gather_nd with batch_dims")
-    picked: Array = inputs["x"][tuple(np.moveaxis(inputs["indices"], -1, 0))]
-    return picked
-
-
-def _scatter_into(data: Array, index: Any, updates: Array, mode: str) -> Array:
-    result = data.copy()
-    if mode == "update":
-        result[index] = updates
-    else:
-        _SCATTERS[mode].at(result, index, updates)
-    return result
-
-
-def _scatter(inputs: Inputs) -> Array:
-    data, axis = inputs["data"], inputs.integer("axis", 0) % inputs["data"].ndim
-    index = (*[slice(None)] * axis, _whole(inputs["indices"], data.shape[axis]))
-    return _scatter_into(data, index, inputs["updates"], inputs.text("mode", "add"))
-
-
-def _scatter_along_axis(inputs: Inputs) -> Array:
-    data, axis = inputs["data"], inputs.integer("axis", 0) % inputs["data"].ndim
-    indices = _whole(inputs["indices"], data.shape[axis])
-    index: list[Array] = list(np.indices(indices.shape, sparse=True))
-    index[axis] = indices
-    return _scatter_into(data, tuple(index), inputs["updates"], inputs.text("mode", "add"))
-
-
-def _scatter_nd(inputs: Inputs) -> Array:
-    index = tuple(np.moveaxis(inputs["indices"], -1, 0))
-    return _scatter_into(inputs["data"], index, inputs["updates"], inputs.text("mode", "add"))
-
-
-# --- putting together and taking apart ----------------------------------------------------------------------------
+# --- putting together and taking apart ------------------------------------------------------------------------------
 
 
 def _concat(inputs: Inputs) -> Array:
@@ -174,20 +116,7 @@ def _pad(inputs: Inputs) -> Array:
     return np.pad(x, pairs, mode={"reflect": "reflect", "replicate": "edge"}[mode])  # type: ignore[call-overload,no-any-return]
 
 
-def _reverse(inputs: Inputs) -> Array:
-    return np.flip(inputs["x"], tuple(inputs.integers("axes")) if "axes" in inputs else None)
-
-
-def _pixel_shuffle(inputs: Inputs) -> Array:
-    """[n, c * r * r, h, w] -> [n, c, h * r, w * r]"""
-    x, factor = inputs["x"], inputs.integer("upscale_factor", 1)
-    count, channels, height, width = x.shape
-    parts = x.reshape(count, channels // factor**2, factor, factor, height, width)
-    moved = parts.transpose(0, 1, 4, 2, 5, 3)
-    return np.reshape(moved, (count, channels // factor**2, height * factor, width * factor))
-
-
-# --- making and ordering ------------------------------------------------------------------------------------------
+# --- making ---------------------------------------------------------------------------------------------------------
 
 
 def _range_1d(inputs: Inputs) -> Array:
@@ -195,79 +124,18 @@ def _range_1d(inputs: Inputs) -> Array:
     return np.arange(first, last, step)
 
 
-def _fill(inputs: Inputs) -> Array:
-    value = inputs.get("value")
-    return np.full(inputs.integers("shape"), np.float32(0) if value is None else value)
-
-
-def _one_hot(inputs: Inputs) -> Array:
-    indices, size, axis = inputs["indices"], inputs.integer("one_hot_vector_size", 1), inputs.integer("axis", -1)
-    on, off = inputs.get("on_value"), inputs.get("off_value")
-    hot = np.expand_dims(indices, -1) == np.arange(size)
-    return np.moveaxis(np.where(hot, 1 if on is None else on, 0 if off is None else off), -1, axis)
-
-
-def _band_part(inputs: Inputs) -> Array:
-    """Keeps `lower` diagonals below and `upper` above the main one; all of them for -1."""
-    x, lower, upper = inputs["x"], inputs.integer("lower", -1), inputs.integer("upper", -1)
-    below = np.arange(x.shape[-2])[:, None] - np.arange(x.shape[-1])
-    kept = ((lower < 0) | (below <= lower)) & ((upper < 0) | (-below <= upper))
-    return np.where(kept, x, np.zeros((), x.dtype))
-
-
-def _order(x: Array, axis: int, ascending: bool) -> Array:
-    """Indices that sort; equal values stay in order."""
-    return np.argsort(x if ascending else -x, axis, kind="stable").astype(np.int32)
-
-
-def _argsort(inputs: Inputs) -> Array:
-    return _order(inputs["x"], inputs.integer("axis", -1), inputs.flag("ascending"))
-
-
-def _topk(inputs: Inputs) -> tuple[Array, Array]:
-    x, axis, count = inputs["x"], inputs.integer("axis", -1), inputs.integer("k", 1)
-    order = _order(x, axis, inputs.flag("ascending"))
-    best = order if count < 0 else np.take(order, np.arange(count), axis)
-    return np.take_along_axis(x, best, axis), best
-
-
-def _non_zero(inputs: Inputs) -> Array:
-    return np.stack(np.nonzero(inputs["x"]), -1).astype(np.int32)
-
-
 MOVEMENT: dict[str, Function] = {
-    "argsort": _argsort,
-    "band_part": _band_part,
     "concat": _concat,
     "expand_dims": lambda inputs: np.expand_dims(inputs["x"], tuple(inputs.integers("axes"))),
-    "fill": _fill,
-    "flatten2d": _flatten2d,
     "gather": _gather,
-    "gather_along_axis": _gather_along_axis,
-    "gather_nd": _gather_nd,
-    "identity": lambda inputs: inputs["x"],
-    "non_zero": _non_zero,
-    "one_hot": _one_hot,
     "pad": _pad,
-    "pixel_shuffle": _pixel_shuffle,
     "range_1d": _range_1d,
     "reshape": _reshape,
-    "reverse": _reverse,
     "shape": _shape,
     "slice_by_index": _slice_by_index,
-    "slice_by_size": _slice_by_size,
     "slice_update": _slice_update,
     "split": _split,
     "squeeze": _squeeze,
-    "stack": lambda inputs: np.stack(inputs.all("values"), inputs.integer("axis", 0)),
     "tile": lambda inputs: np.tile(inputs["x"], inputs.integers("reps")),
-    "topk": _topk,
     "transpose": lambda inputs: np.transpose(inputs["x"], inputs.integers("perm")),
-}
-
-# These move values too, but also compute with them.
-SCATTERS: dict[str, Function] = {
-    "scatter": _scatter,
-    "scatter_along_axis": _scatter_along_axis,
-    "scatter_nd": _scatter_nd,
 }
