@@ -5,6 +5,7 @@ Nothing heavy is imported here: `satchel --help` must answer at once, so every c
 """
 
 import atexit
+import datetime
 import errno
 import logging
 import sys
@@ -267,6 +268,53 @@ def doctor(json_output: bool) -> None:
     )
     console.result({"ok": machine.is_ready(checks), "checks": [asdict(check) for check in checks]})
     machine.require(checks)
+
+
+@cli.group()
+def cache() -> None:
+    """Show or shrink the cache of models, lowered programs and measurements."""
+
+
+@cache.command("info")
+@json_option
+def cache_info(json_output: bool) -> None:
+    """List what the cache holds, by kind."""
+    console = Console(json_output)
+    from satchel.cache import Cache
+    from satchel.commands.cache import cache_info as kinds_in
+    from satchel.console import size
+
+    cache = Cache.default()
+    kinds = kinds_in(cache)
+    console.table(
+        ("kind", "entries", "size", "last used"),
+        [(kind.stage, str(kind.entries), size(kind.bytes), _day(kind.last_used)) for kind in kinds],
+        right=("entries", "size"),
+    )
+    console.line(f"{size(sum(kind.bytes for kind in kinds))} in {cache.root}")
+    console.result({"root": str(cache.root), "kinds": [asdict(kind) for kind in kinds]})
+
+
+@cache.command("prune")
+@click.option(
+    "--older-than", type=click.FloatRange(min=0), metavar="DAYS", help="Remove what was not used for so long."
+)
+@click.option("--max-size", metavar="SIZE", help="Then what was unused the longest, until so much is left, e.g. 10GB.")
+@json_option
+def cache_prune(older_than: float | None, max_size: str | None, json_output: bool) -> None:
+    """Remove what is old from the cache, or too much. What a running build has stays."""
+    console = Console(json_output)
+    from satchel.cache import Cache
+    from satchel.commands.cache import prune
+    from satchel.console import size
+
+    removed = prune(Cache.default(), older_than, max_size)
+    console.line(f"{removed['removed']} entries removed, {size(removed['bytes'])} free again")
+    console.result(removed)
+
+
+def _day(seconds: float) -> str:
+    return datetime.date.fromtimestamp(seconds).isoformat()
 
 
 def _require_built(option: str, value: str, built: Sequence[str]) -> None:

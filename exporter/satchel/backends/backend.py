@@ -54,16 +54,18 @@ class Backend(Protocol):
 
     Modules here stay light: what is heavy is imported inside the methods.
 
-    code: modules of satchel that a skeleton and its graph proof are made with, besides what they import themselves.
-    minimum_runtime: oldest runtime on a device. cpu_features: ABI -> features that the runtime's operators are compiled
-    for. android_library: True if the SDK has an engine for it, so that its bundle is packed as a library.
-    compute_units: what an app must ask Core ML for. cache_number_bytes: of one number in the KV cache. variant: what
-    tells it from the backend of the same name in BACKENDS, else empty. notes: what a manifest must say.
+    lowering_code, runtime_code: modules of satchel that lower and run, which with all that they import are part of the
+    keys of what they made. minimum_runtime: oldest runtime on a device. cpu_features: ABI -> features that the
+    runtime's operators are compiled for. android_library: True if the SDK has an engine for it, so that its bundle is
+    packed as a library. compute_units: what an app must ask Core ML for. cache_number_bytes: of one number in the KV
+    cache. variant: what tells it from the backend of the same name in BACKENDS, else empty. notes: what a manifest
+    must say.
     """
 
     name: str
     format: Format
-    code: tuple[str, ...]
+    lowering_code: str
+    runtime_code: str
     minimum_runtime: str
     cpu_features: Mapping[str, tuple[str, ...]] = {}
     android_library: bool = False

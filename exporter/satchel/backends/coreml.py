@@ -18,7 +18,8 @@ from satchel.versions import require_pinned
 class CoreMl(Backend):
     name = "coreml"
     format: Format = mlpackage
-    code = ("lower.coreml", "runtimes.coreml")
+    lowering_code = "lower.coreml"
+    runtime_code = "runtimes.coreml"
     minimum_runtime = "18.0"  # of iOS; macOS 15
     # The Neural Engine is known to compute 4-bit blocks wrongly, without a word.
     compute_units = "cpuAndGPU"

@@ -14,7 +14,8 @@ from satchel.versions import require_pinned
 class ExecuTorch(Backend):
     name = "executorch"
     format = pte
-    code = ("lower.executorch", "runtimes.executorch")
+    lowering_code = "lower.executorch"
+    runtime_code = "runtimes.executorch"
     minimum_runtime = "1.5.0"
     # executorch-android builds its LLM operators for dot product instructions (Armv8.2).
     cpu_features: Mapping[str, tuple[str, ...]] = {"arm64-v8a": ("asimddp",)}

@@ -15,7 +15,8 @@ from satchel.versions import require_pinned
 class LiteRt(Backend):
     name = "litert"
     format = tflite
-    code = ("lower.litert", "runtimes.litert")
+    lowering_code = "lower.litert"
+    runtime_code = "runtimes.litert"
     minimum_runtime = "2.1.0"  # XNNPACK chooses its kernels on the device: no feature is required
     android_library = True
     companion = Companion("litertlm", litertlm.FILE, litertlm.write)

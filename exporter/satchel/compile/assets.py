@@ -4,6 +4,7 @@ import hashlib
 import platform
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from satchel.bundle.folder import PROMPT, TOKENIZER, TOKENIZER_JSON
 from satchel.compile.prompt import compile_prompt
@@ -30,15 +31,7 @@ def text_assets(checkpoint: Checkpoint, workshop: Workshop) -> TextAssets:
 
     Raises TokenizerError or PromptTemplateError naming the construct that can't be represented.
     """
-    source = checkpoint.tokenizer
-    key = {
-        "tokenizer": hashlib.sha256(source.tokenizer_json.encode()).hexdigest(),
-        "template": source.chat_template,
-        "tokens": [source.bos_token, source.eos_token],
-        "code": source_hash("compile.prompt", "compile.tokenizer"),
-        "tools": found_here("jinja2", "regex", "tokenizers"),
-        "python": platform.python_version(),  # its Unicode tables take part
-    }
+    source, key = checkpoint.tokenizer, text_key(checkpoint)
     with workshop.console.stage("Text") as stage:
         folder = workshop.cache.find("text", key)
         if folder is not None:
@@ -48,6 +41,19 @@ def text_assets(checkpoint: Checkpoint, workshop: Workshop) -> TextAssets:
         compiled = (folder / TOKENIZER).read_bytes()
         program = PromptProgram.from_json((folder / PROMPT).read_text(encoding="utf-8"))
         return TextAssets(source.tokenizer_json, compiled, Tokenizer.from_bytes(compiled), program)
+
+
+def text_key(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What the tables depend on: the tokenizer and the template, and what renders, probes and compiles them."""
+    source = checkpoint.tokenizer
+    return {
+        "tokenizer": hashlib.sha256(source.tokenizer_json.encode()).hexdigest(),
+        "template": source.chat_template,
+        "tokens": [source.bos_token, source.eos_token],
+        "code": source_hash("compile.prompt", "compile.tokenizer"),
+        "tools": found_here("jinja2", "regex", "tokenizers"),
+        "python": platform.python_version(),  # its Unicode tables take part
+    }
 
 
 def _compile_text(checkpoint: Checkpoint, folder: Path) -> None:

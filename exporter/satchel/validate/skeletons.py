@@ -44,5 +44,5 @@ def skeleton_key(backend: Backend, spec: ProgramSpec) -> dict[str, Any]:
         "variant": backend.variant,
         "spec": spec.key(),
         "tools": locked(backend.name),
-        "code": source_hash(*backend.code, "validate.graph"),
+        "code": source_hash(backend.lowering_code, backend.runtime_code, "validate.graph"),
     }

@@ -13,6 +13,7 @@ from satchel.package.android.maven import Packaging
 from satchel.package.archive import Entry, folder_entries, jar_manifest, write_archive
 from satchel.package.render import render_tree, templates_root, tree_hash
 from satchel.tools import Tools
+from satchel.versions import source_hash
 
 INDEX = "libraries.toml"
 
@@ -84,7 +85,7 @@ def compile_sdk(cache: Cache, tools: Tools, templates: Path | None = None) -> Co
     """
     templates = templates or templates_root()
     index = read_index(templates)
-    key = _key(templates, index)
+    key = sdk_key(templates)
     reused = cache.find("sdk", key) is not None
     folder = cache.get_or_build("sdk", key, lambda folder: _build(folder, templates, index, tools))
     return CompiledSdk(folder, index, reused)
@@ -93,12 +94,14 @@ def compile_sdk(cache: Cache, tools: Tools, templates: Path | None = None) -> Co
 def require_compiler(cache: Cache, tools: Tools) -> None:
     """Raises ToolMissingError now, before slow work, if `compile_sdk` would: no Maven or Java, and nothing compiled."""
     templates = templates_root()
-    if cache.find("sdk", _key(templates, read_index(templates))) is None:
+    if cache.find("sdk", sdk_key(templates)) is None:
         _ = tools.maven, tools.java
 
 
-def _key(templates: Path, index: SdkIndex) -> dict[str, str]:
-    return {"templates": tree_hash(templates, INDEX, *index.sources), "satchel": satchel.__version__}
+def sdk_key(templates: Path) -> dict[str, str]:
+    """What the compiled SDK depends on: its sources, in which all versions are, and what collects the result."""
+    sources = tree_hash(templates, INDEX, *read_index(templates).sources)
+    return {"templates": sources, "satchel": satchel.__version__, "code": source_hash("package.android.sdk")}
 
 
 def maven_command(tools: Tools, project: Path) -> list[str]:

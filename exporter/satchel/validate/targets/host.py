@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from satchel.hashing import content_sha256
 from satchel.runtimes.memory import own_peak
@@ -30,15 +31,7 @@ def measure(
 
 def measure_once(program: Program, texts: Sequence[Text], limits: Mapping[str, float], workshop: Workshop) -> Behaviour:
     """The same, from the cache if this very program was measured before on this machine with these tools."""
-    key = {
-        "program": content_sha256(program.file),
-        "source": program.checkpoint.source.sha256,
-        "texts": {text.name: [int(i) for i in text.ids] for text in texts},
-        "limits": dict(limits),  # golden.json's tolerance depends on them
-        "tools": {"runtime": locked(program.backend.name), **found_here(*_REFERENCE)},
-        "machine": processor(),
-        "code": source_hash(*program.backend.code, "validate.measured", "validate.targets.host"),
-    }
+    key = behaviour_key(program, texts, limits)
     with workshop.console.stage("Validate") as stage:
         folder = workshop.cache.find("behaviour", key)
         if folder is not None:
@@ -51,3 +44,17 @@ def measure_once(program: Program, texts: Sequence[Text], limits: Mapping[str, f
             workshop.cache.get_or_build("behaviour", key, lambda attempt: write_behaviour(behaviour, attempt))
         stage.note(f"KL {figures.kl_mean:.4f}, top-1 {figures.top1:.3f} over {figures.tokens} positions")
         return behaviour
+
+
+def behaviour_key(program: Program, texts: Sequence[Text], limits: Mapping[str, float]) -> dict[str, Any]:
+    """What a measurement depends on: the program and the source, the texts, the runtime, what computes the reference,
+    this machine, and the code that measures."""
+    return {
+        "program": content_sha256(program.file),
+        "source": program.checkpoint.source.sha256,
+        "texts": {text.name: [int(i) for i in text.ids] for text in texts},
+        "limits": dict(limits),  # golden.json's tolerance depends on them
+        "tools": {"runtime": locked(program.backend.name), **found_here(*_REFERENCE)},
+        "machine": processor(),
+        "code": source_hash(program.backend.runtime_code, "validate.measured"),
+    }
