@@ -26,6 +26,8 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(
 	$(name) -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $(name))))
 TORCH_PIN := $(shell sed -n 's/^torch==\([^ ]*\).*/\1/p' requirements/torch.txt)
 MVN = JAVA_HOME="$$($(PY) scripts/java_home.py)" mvn --batch-mode --no-transfer-progress
+# A run of Maven is short: the JVM's second compiler and parallel collector would cost it a third more.
+export MAVEN_OPTS ?= -XX:TieredStopAtLevel=1 -XX:+UseSerialGC
 # Every lock is complete, so nothing is left to resolve. Byte code is written when a module is first imported.
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --no-build-isolation
 

@@ -236,8 +236,9 @@ def r_class(app: App, symbols: str) -> str:
 def _dex(tools: Tools, app: App, work: Path, code: list[Path]) -> None:
     """Android bytecode of classes and jars, in `work`/dex."""
     (work / "dex").mkdir()
-    command = [str(tools.java.executable), "-Xmx2g", "-cp", str(work / "tools" / "r8.jar"), "com.android.tools.r8.D8"]
-    command += ["--min-api", app.min_sdk, "--lib", str(work / "tools" / "android-all.jar")]
+    brief = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]  # the second compiler brings a run of seconds nothing
+    command = [str(tools.java.executable), "-Xmx2g", *brief, "-cp", str(work / "tools" / "r8.jar")]
+    command += ["com.android.tools.r8.D8", "--min-api", app.min_sdk, "--lib", str(work / "tools" / "android-all.jar")]
     arguments = work / "dex-inputs.txt"  # a command line may be too short for them
     arguments.write_text("".join(f"{path}\n" for path in code), encoding="utf-8")
     tools.run([*command, "--output", str(work / "dex"), f"@{arguments}"])

@@ -27,6 +27,7 @@ StartEngine = Callable[[Sequence[str]], JvmEngine]
 COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"
 R8 = "com.android.tools:r8:8.5.35"
 ANDROID = "org.robolectric:android-all:15-robolectric-13954326"
+BRIEF = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]  # R8 runs for seconds: the second compiler brings it nothing
 SERVICES = "META-INF/services/"
 MAINS = ("dev.satchel.host.Chat", "dev.satchel.host.EngineServer")
 # What an app calls, and what the runtimes' own libraries keep. The SDK's rules come from its libraries.
@@ -64,7 +65,7 @@ def shrink(jars: Path, code: Sequence[Path], known: Sequence[Path], rules: Seque
     configuration, tools = output.with_suffix(".pro"), Tools()
     configuration.write_text("\n".join([*APP, *rules]), encoding="utf-8")
     libraries = [argument for jar in (tools.java.home, *known) for argument in ("--lib", str(jar))]
-    r8 = [str(tools.java.executable), "-Xmx1g", "-cp", str(jars / "r8.jar"), "com.android.tools.r8.R8"]
+    r8 = [str(tools.java.executable), "-Xmx1g", *BRIEF, "-cp", str(jars / "r8.jar"), "com.android.tools.r8.R8"]
     options = ["--classfile", "--release", "--pg-conf", str(configuration), "--output", str(output)]
     tools.run([*r8, *options, *libraries, *map(str, code)])
     return output
