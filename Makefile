@@ -64,7 +64,9 @@ test-python: | need $(VENV)/.dev
 	$(PY) -m pytest tests/fast tests/real
 
 test-kotlin: | need $(VENV)/.product
+	find sdk_templates -type d -path '*/target/classes' -prune -exec rm -rf {} +
 	$(MVN) --quiet --file sdk_templates/pom.xml -Dkotlin.compiler.daemon=false verify
+	$(PY) scripts/tested_classes.py
 
 test-pythons: | need $(VENV)/.dev
 	$(PY) scripts/pythons.py

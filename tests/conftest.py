@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from satchel.bundle.folder import Bundle, read_bundle, write_manifest
 
 import example_android
 from example_android import BuiltApp
-from satchel.bundle.folder import Bundle, read_bundle, write_manifest
 from satchel.bundle.manifest import BundledModel, Manifest, Origin, Requirements, SpecialIds, Verdict
 from satchel.cache import Cache
 from satchel.cli import main

@@ -1,6 +1,8 @@
-"""The real SDK, compiled by Maven: the same bytes wherever it is built, and an app that compiles against it."""
+"""The real SDK, compiled by Maven, and an app that compiles against it.
 
-import hashlib
+That it is the same bytes wherever it is compiled, scripts/tested_classes.py shows.
+"""
+
 import io
 import shutil
 import zipfile
@@ -9,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from satchel.bundle.folder import Bundle
 
 import satchel
 from class_files import too_new_for_an_app
-from satchel.bundle.folder import Bundle
 from satchel.cache import Cache
 from satchel.console import Console
 from satchel.package.android.aar import android_manifest, write_aar
@@ -20,7 +22,7 @@ from satchel.package.android.check import REQUIRED
 from satchel.package.android.libraries import Coordinates, Packaged, package_android
 from satchel.package.android.maven import Coordinate, Publication, publish
 from satchel.package.android.sdk import compile_sdk
-from satchel.package.render import template_files, templates_root
+from satchel.package.render import templates_root
 from satchel.tools import Tools
 
 MakeBundle = Callable[..., Bundle]
@@ -52,23 +54,9 @@ def built(tmp_path_factory: pytest.TempPathFactory, bundles: list[Bundle], sdk_c
     return package(bundles, tmp_path_factory.mktemp("built") / "android", sdk_cache, Tools())
 
 
-def package(bundles: list[Bundle], out: Path, cache: Cache, tools: Tools, templates: Path | None = None) -> Built:
-    libraries = package_android(bundles, out, Coordinates(), cache, tools, Console.quiet(), templates)
+def package(bundles: list[Bundle], out: Path, cache: Cache, tools: Tools) -> Built:
+    libraries = package_android(bundles, out, Coordinates(), cache, tools, Console.quiet())
     return Built(out, cache, libraries)
-
-
-def tree(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def test_another_build_in_another_place_is_the_same_bytes(built: Built, bundles: list[Bundle], tmp_path: Path) -> None:
-    templates, checkout = templates_root(), tmp_path / "another" / "checkout"
-    for relative in template_files(templates):
-        (checkout / relative).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(templates / relative, checkout / relative)
-    again = package(bundles, tmp_path / "android", Cache(tmp_path / "cache"), Tools(), checkout)
-    assert tree(built.out) == tree(again.out)
 
 
 def test_a_second_run_needs_neither_maven_nor_java(built: Built, bundles: list[Bundle], tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from satchel.bundle.folder import Bundle, read_bundle, write_manifest
+
 from satchel.cache import Cache
 from satchel.cli import main
 from satchel.runtimes.executorch import ExecuTorchEngine

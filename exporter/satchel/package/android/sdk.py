@@ -124,13 +124,13 @@ def _build(folder: Path, templates: Path, index: SdkIndex, tools: Tools) -> None
         render_tree(templates, project, {"satchel_version": satchel.__version__}, *index.sources)
         tools.run(maven_command(tools, project), env=tools.java_env())
         for library in index.libraries:
-            _collect(project / library.module, folder / library.artifact, library)
+            collect(project / library.module, folder / library.artifact, library)
         host = project / index.host_module / "target"
         shutil.copytree(host / "classes", folder / "host" / "classes")
         shutil.copytree(host / "lib", folder / "host" / "lib")
 
 
-def _collect(module: Path, folder: Path, library: Library) -> None:
+def collect(module: Path, folder: Path, library: Library) -> None:
     """What a publication needs of one module: archives written by us, so that their bytes depend on contents alone."""
     folder.mkdir()
     classes = [
