@@ -44,7 +44,8 @@ NEEDS_check := maven
 NEEDS_bench := cxx jdk npm node
 NEEDS_docs := maven
 
-.PHONY: android ios example-android test test-python test-kotlin test-pythons conformance check bench docs verify venv clean
+.PHONY: android ios example-android test test-python test-kotlin test-pythons conformance bench docs verify venv clean
+.PHONY: check check-style check-types check-imports check-documents check-kotlin
 .DELETE_ON_ERROR:
 
 android: | need $(VENV)/.product
@@ -60,8 +61,9 @@ example-android: | need
 
 test: test-python test-kotlin
 
+# Two processes, with one thread each for its arithmetic. tests/real/conftest.py says what may run at the same time.
 test-python: | need $(VENV)/.dev
-	$(PY) -m pytest tests/fast tests/real
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadgroup tests/fast tests/real
 
 test-kotlin: | need $(VENV)/.product
 	find sdk_templates -type d -path '*/target/classes' -prune -exec rm -rf {} +
@@ -77,12 +79,23 @@ verify: | need $(VENV)/.dev
 conformance: | need $(VENV)/.dev
 	@JAVA_HOME="$$($(PY) scripts/java_home.py)" $(PY) scripts/conformance.py mvn --batch-mode --no-transfer-progress
 
-check: | need $(VENV)/.dev
+# Each by itself, so that `make -j 2 check` can run two at a time.
+check: check-types check-kotlin check-style check-imports check-documents
+
+check-style: | $(VENV)/.dev
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
+
+check-types: | $(VENV)/.dev
 	$(PY) -m mypy
+
+check-imports: | $(VENV)/.dev
 	$(VENV)/bin/lint-imports
+
+check-documents: | $(VENV)/.dev
 	$(PY) scripts/cli_docs.py --check
+
+check-kotlin: | need $(VENV)/.dev
 	@echo "ktlint"; $(MVN) --file scripts/ktlint.xml validate > $(VENV)/ktlint.txt || { cat $(VENV)/ktlint.txt; exit 1; }
 
 bench: | need $(VENV)/.product $(BENCH)/.llama $(BENCH)/.packages

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from satchel.bundle.folder import Bundle, find_bundles
 
 from peers import page
 from peers.job import Job
 from peers.litert_lm_export import PACKED, PROGRAM
 from peers.roster import PEERS
 from peers.runner import Interpreters, rounds, run
+from satchel.bundle.folder import Bundle, find_bundles
 from satchel.cache import Cache
 from satchel.hashing import file_sha256
 from satchel.reference.prompt import PromptProgram

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from satchel.bundle.folder import read_bundle
 
+from satchel.bundle.folder import read_bundle
 from satchel.cache import Cache
 from satchel.runtimes.jvm import build_host_engine
 from satchel.tools import Tools

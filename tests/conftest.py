@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from satchel.bundle.folder import Bundle, read_bundle, write_manifest
+from filelock import FileLock
 
 import example_android
 from example_android import BuiltApp
+from satchel.bundle.folder import Bundle, read_bundle, write_manifest
 from satchel.bundle.manifest import BundledModel, Manifest, Origin, Requirements, SpecialIds, Verdict
 from satchel.cache import Cache
 from satchel.cli import main
+from satchel.package.android.sdk import compile_sdk
 from satchel.source.alias import DEFAULT_MODEL, aliases
 from satchel.source.fetch import fetch
 from satchel.tools import Tools
@@ -47,15 +49,30 @@ def cache(tmp_path: Path) -> Cache:
 
 
 @pytest.fixture(scope="session")
-def default_gguf() -> Path:
-    """The default model's GGUF file, in the user's cache (fetched once)."""
-    return fetch(aliases()[DEFAULT_MODEL], Cache.default(), Tools())
+def making(tmp_path_factory: pytest.TempPathFactory) -> FileLock:
+    """Held while something is made in the user's cache: another process of these tests waits, and finds it there."""
+    return FileLock(tmp_path_factory.getbasetemp().parent / "making.lock")
 
 
 @pytest.fixture(scope="session")
-def default_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The default model's ExecuTorch build: bundle/ and android/maven. It is lowered and measured in the user's cache,
-    where `make android` then finds it."""
+def default_gguf(making: FileLock) -> Path:
+    """The default model's GGUF file, in the user's cache (fetched once)."""
+    with making:
+        return fetch(aliases()[DEFAULT_MODEL], Cache.default(), Tools())
+
+
+@pytest.fixture(scope="session")
+def sdk_cache(making: FileLock) -> Cache:
+    """A cache that has the SDK, compiled once for all tests and for the builds of the same user."""
+    with making:
+        compile_sdk(Cache.default(), Tools())
+    return Cache.default()
+
+
+@pytest.fixture(scope="session")
+def default_build(tmp_path_factory: pytest.TempPathFactory, default_gguf: Path, sdk_cache: Cache) -> Path:
+    """The default model's ExecuTorch build: bundle/ and android/maven. It is lowered and
+    measured in the user's cache, where `make android` finds it, or has left it."""
     out = tmp_path_factory.mktemp("default") / "build"
     assert main(["build", DEFAULT_MODEL, "--backend", "executorch", "--out", str(out)]) == 0
     return out

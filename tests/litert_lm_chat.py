@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import litert_lm
-from satchel.bundle.folder import read_bundle
 
+from satchel.bundle.folder import read_bundle
 from satchel.package import litertlm
 from satchel.reference.prompt import PromptProgram, Turn
 from satchel.reference.tokenizer import Tokenizer

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from satchel.bundle.folder import Bundle, read_bundle, write_manifest
-
 from satchel.bundle.manifest import SpecialIds
 from satchel.quantize.plan import QuantPlan, TensorPlan
 from satchel.reference.tokenizer import Tokenizer

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from satchel.backends.backend import Backend
 
 from lock import LOCKS, lock_hashes
 from satchel import versions
+from satchel.backends.backend import Backend
 from satchel.backends.registry import BACKENDS
 from satchel.compile.assets import text_key
 from satchel.package.android.sdk import sdk_key

@@ -1,31 +1,55 @@
-"""What the real tier shares, because it takes long to make."""
+"""What the real tier shares, because it takes long to make, and which of its tests may run at the same time."""
+
+from pathlib import Path
 
 import pytest
 
 from satchel.cache import Cache
-from satchel.package.android.sdk import compile_sdk
-from satchel.tools import Tools
 from tiny_model import TINY_CONFIG, write_directory
 from workplace import BUILD, Workplace, satchel, sure_weights
 
+HERE = Path(__file__).parent
+# What makes the real model's programs, and what uses them: two of the real model's lowerings would need 8 GB.
+REAL_MODEL = {"test_device_api", "test_example_app", "test_litert_jvm", "test_model_library", "test_shrunk"}
+# What lowers tiny models.
+LOWERING = {
+    "test_all_formats",
+    "test_build",
+    "test_commands",
+    "test_coreml",
+    "test_jvm",
+    "test_kotlin_session",
+    "test_light_core",
+    "test_litert",
+    "test_lowering",
+    "test_mil_packages",
+}
 
-@pytest.fixture(scope="session")
-def sdk_cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
-    """A cache that has the SDK, compiled once for all tests."""
-    cache = Cache(tmp_path_factory.mktemp("sdk") / "cache")
-    compile_sdk(cache, Tools())
-    return cache
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For pytest-xdist: tests of one group run in one process, so that what they share is made once, and two lowerings
+    of one group never meet. Every other file is a group of its own."""
+    for item in items:
+        if HERE in item.path.parents:
+            name = item.path.stem
+            group = "real model" if name in REAL_MODEL else "lowering" if name in LOWERING else name
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
 def one_build(tmp_path_factory: pytest.TempPathFactory, sdk_cache: Cache) -> Workplace:
+    """With a cache of its own, which has nothing but what was compiled."""
     folder = tmp_path_factory.mktemp("work")
     model = write_directory(folder / "tiny", TINY_CONFIG, sure_weights())
+    (folder / "cache").mkdir()
+    for compiled in ("sdk", "host"):
+        (sdk_cache.root / compiled).mkdir(exist_ok=True)
+        (folder / "cache" / compiled).symlink_to(sdk_cache.root / compiled)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SATCHEL_CACHE", str(sdk_cache.root))
+        patch.setenv("SATCHEL_CACHE", str(folder / "cache"))
         code, report, _ = satchel(*BUILD, model, "--context", 96, "--out", folder / "out", "--json")
     assert code == 0
-    return Workplace(model, folder / "out", sdk_cache.root, report)
+    return Workplace(model, folder / "out", folder / "cache", report)
 
 
 @pytest.fixture

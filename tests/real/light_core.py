@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 from satchel.bundle.folder import read_bundle
-
 from satchel.cache import Cache
 from satchel.console import Console
 from satchel.formats import pte

@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from satchel.bundle.folder import read_bundle, write_manifest
 
 from litert_lm_chat import chat, rendered
+from satchel.bundle.folder import read_bundle, write_manifest
 from satchel.cache import Cache
 from satchel.reference.prompt import KeptAfter, PromptProgram, RoleForm, Turn
 from satchel.runtimes.jvm import build_host_engine, server_command

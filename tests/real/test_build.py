@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from satchel.bundle.folder import find_bundles, read_bundle, verify_bundle
 
+from satchel.bundle.folder import find_bundles, read_bundle, verify_bundle
 from tiny_model import TINY_CONFIG, random_weights, write_directory
 from workplace import BUILD, Workplace, digests, satchel, sure_weights
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from satchel.bundle.folder import read_bundle, write_manifest
 
+from satchel.bundle.folder import read_bundle, write_manifest
 from satchel.formats import pte
 from tiny_model import TINY_CONFIG, random_weights, write_directory, write_json
 from workplace import Workplace, satchel, sure_weights

@@ -309,7 +309,8 @@ def test_what_is_not_known_surfaces(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_another_lowering_in_the_same_process_is_not_disturbed() -> None:
-    """coremltools is patched while it converts; ExecuTorch's and LiteRT's programs must not notice, nor it them."""
+    """coremltools is patched while it converts, and litert-torch registers operators and decompositions: no program
+    may notice another's lowering."""
     from satchel.lower import executorch, litert
 
     tiny = {**QWEN, "num_hidden_layers": 1}

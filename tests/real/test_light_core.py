@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from satchel.bundle.folder import Bundle
 
+from satchel.bundle.folder import Bundle
 from satchel.cache import Cache
 from satchel.lower.executorch import lower_skeleton
 from satchel.quantize.planning import plan_for

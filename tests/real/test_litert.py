@@ -123,17 +123,6 @@ def test_what_a_recipe_wanted_quantized_and_is_not_is_refused(weights: TiedPlace
         tflite.find_slots(floats, weights, list(weights.plan.tensors))
 
 
-def test_another_lowering_in_the_same_process_is_not_disturbed() -> None:
-    """litert-torch registers operators and decompositions; ExecuTorch's program must not notice."""
-    from satchel.lower import executorch
-
-    tiny = {**QWEN, "num_hidden_layers": 1}
-    model = placeholders(tiny, OFFSET)
-    before = executorch.lower(spec(tiny, OFFSET), model)[0]
-    lower(spec(tiny, OFFSET), model)
-    assert executorch.lower(spec(tiny, OFFSET), model)[0] == before
-
-
 def test_chunks_of_every_length_up_to_the_end_of_the_context(tmp_path: Path) -> None:
     """Also where padding a chunk would reach past the context, and after rewinding."""
     floats = TensorPlan("float")

@@ -11,7 +11,7 @@ from satchel.source.alias import DEFAULT_MODEL
 
 
 @pytest.fixture(scope="module")
-def litert_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def litert_build(tmp_path_factory: pytest.TempPathFactory, default_gguf: Path, sdk_cache: Cache) -> Path:
     """The default model's LiteRT build; like `default_build`, lowered in the user's cache."""
     out = tmp_path_factory.mktemp("litert") / "build"
     assert main(["build", DEFAULT_MODEL, "--backend", "litert", "--no-validate", "--out", str(out)]) == 0

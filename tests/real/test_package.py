@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from satchel.bundle.folder import Bundle
 
 import satchel
 from class_files import too_new_for_an_app
+from satchel.bundle.folder import Bundle
 from satchel.cache import Cache
 from satchel.console import Console
 from satchel.package.android.aar import android_manifest, write_aar

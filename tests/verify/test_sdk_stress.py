@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from satchel.bundle.folder import Bundle
-
 from satchel.cache import Cache
 from satchel.runtimes.jvm import build_host_engine
 from satchel.tools import Tools

@@ -7,8 +7,8 @@ from typing import Any
 
 from satchel import __version__
 from satchel.backends.backend import Backend
-from satchel.bundle.manifest import BundledModel, Manifest, Origin, Requirements, SpecialIds, Verdict
 from satchel.bundle.folder import GOLDEN, PROMPT, SLOTS, TOKENIZER, TOKENIZER_JSON, write_manifest
+from satchel.bundle.manifest import BundledModel, Manifest, Origin, Requirements, SpecialIds, Verdict
 from satchel.bundle.slots import write_slots
 from satchel.compile.assets import TextAssets, write_text_assets
 from satchel.compile.golden import build_golden

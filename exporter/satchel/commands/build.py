@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from satchel import __version__
-from satchel.backends.registry import BACKENDS, NATIVE_OFFSET, VARIANTS, backend_of
 from satchel.backends.backend import Backend
-from satchel.bundle.manifest import MANIFEST
+from satchel.backends.registry import BACKENDS, NATIVE_OFFSET, VARIANTS, backend_of
 from satchel.bundle.folder import Bundle, find_bundles, read_bundle, verify_bundle
+from satchel.bundle.manifest import MANIFEST
 from satchel.bundle.output import ANDROID, BUNDLES, opened_output
 from satchel.commands.assemble import Ingredients, assemble
 from satchel.compile.assets import text_assets

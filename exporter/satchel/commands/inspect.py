@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from satchel.bundle.manifest import MANIFEST
 from satchel.bundle.folder import find_bundles
+from satchel.bundle.manifest import MANIFEST
 from satchel.errors import ModelNotFoundError, UsageError
 from satchel.formats import mlpackage_inspect, pte_inspect, tflite_inspect
 from satchel.formats.pte_inspect import StoredTensor

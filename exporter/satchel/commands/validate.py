@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from satchel.backends.registry import backend_of
 from satchel.backends.backend import Backend
+from satchel.backends.registry import backend_of
 from satchel.bundle.folder import Bundle, find_bundles, verify_bundle
 from satchel.bundle.slots import read_slots
 from satchel.console import Console

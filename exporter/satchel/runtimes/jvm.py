@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import satchel
-from satchel.bundle.manifest import DEFAULT_ANDROID_BACKEND
 from satchel.bundle.folder import read_bundle
+from satchel.bundle.manifest import DEFAULT_ANDROID_BACKEND
 from satchel.cache import Cache
 from satchel.errors import InternalError, ToolFailedError, ToolMissingError
 from satchel.package.android.sdk import compile_sdk, read_index

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from satchel.bundle.folder import Bundle, find_bundles, read_bundle, verify_bundle
 
+from satchel.bundle.folder import Bundle, find_bundles, read_bundle, verify_bundle
 from satchel.bundle.manifest import Manifest
 from satchel.errors import BundleError
 from satchel.files import canonical_json

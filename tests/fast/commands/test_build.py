@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from satchel.backends.backend import Backend
 from satchel.backends.executorch import ExecuTorch
 from satchel.backends.litert import LiteRt
-from satchel.bundle.folder import Bundle, read_bundle, verify_bundle, write_manifest
-from satchel.bundle.slots import write_slots
-
 from satchel.backends.registry import BACKENDS, backend_of
+from satchel.bundle.folder import Bundle, read_bundle, verify_bundle, write_manifest
 from satchel.bundle.output import opened_output
+from satchel.bundle.slots import write_slots
 from satchel.cache import Cache
 from satchel.commands import build as pipeline
 from satchel.commands.build import BuildOptions, BuildResult

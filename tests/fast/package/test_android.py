@@ -11,9 +11,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from satchel.bundle.folder import Bundle
 
 import satchel
+from satchel.bundle.folder import Bundle
 from satchel.bundle.manifest import Verdict
 from satchel.cache import Cache
 from satchel.console import Console

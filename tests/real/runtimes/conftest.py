@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from satchel.bundle.folder import Bundle
 
+from satchel.bundle.folder import Bundle
 from satchel.quantize.plan import TensorPlan
 from tiny_specs import FAMILIES, TINY, spec
 

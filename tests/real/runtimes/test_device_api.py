@@ -8,15 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from satchel.bundle.folder import Bundle, read_bundle, write_manifest
 
+from satchel.bundle.folder import Bundle, read_bundle, write_manifest
 from satchel.cache import Cache
-from satchel.cli import main
 from satchel.runtimes.executorch import ExecuTorchEngine
 from satchel.runtimes.jvm import HostEngine, build_host_engine
 from satchel.tools import Tools
 
-MODEL = "smollm2-135m-instruct"
 TEXT_TOKENS = 48
 
 
@@ -26,11 +24,10 @@ def host(sdk_cache: Cache) -> HostEngine:
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def bundle(tmp_path_factory: pytest.TempPathFactory, default_build: Path) -> Bundle:
     """The default model, whose golden.json has the log-probabilities that ExecuTorch's own Python runtime gives."""
-    out = tmp_path_factory.mktemp("device-api")
-    assert main(["build", MODEL, "--backend", "executorch", "--no-validate", "--out", str(out)]) == 0
-    bundle = read_bundle(out / "bundle" / "executorch")
+    folder = tmp_path_factory.mktemp("device-api") / "bundle"
+    bundle = read_bundle(Path(shutil.copytree(default_build / "bundle" / "executorch", folder)))
     golden = json.loads(bundle.file("golden").read_text(encoding="utf-8"))
     ids = [token for case in golden["encode"] for token in case["ids"]][:TEXT_TOKENS]
     engine = ExecuTorchEngine(bundle.file("program"), threads=1)

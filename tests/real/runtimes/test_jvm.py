@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from satchel.bundle.folder import Bundle
 
+from satchel.bundle.folder import Bundle
 from satchel.cache import Cache
 from satchel.errors import ToolFailedError
 from satchel.quantize.plan import QuantPlan, TensorPlan

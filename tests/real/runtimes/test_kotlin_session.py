@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from satchel.bundle.folder import Bundle
 
+from satchel.bundle.folder import Bundle
 from satchel.cache import Cache
 from satchel.reference.prompt import PromptProgram, Turn
 from satchel.reference.session import GenerateOptions, generate

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from satchel.bundle.folder import Bundle
 
+from satchel.bundle.folder import Bundle
 from satchel.cache import Cache
 from satchel.errors import ToolFailedError
 from satchel.runtimes.jvm import JvmEngine, open_jvm_engine

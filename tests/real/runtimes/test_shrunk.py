@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from satchel.bundle.folder import Bundle
 
+from satchel.bundle.folder import Bundle
 from satchel.cache import Cache
 from satchel.errors import ToolFailedError
 from satchel.package.android.sdk import CompiledSdk, compile_sdk

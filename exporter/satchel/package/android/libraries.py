@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import satchel
-from satchel.bundle.manifest import MANIFEST
 from satchel.bundle.folder import Bundle, verify_bundle
+from satchel.bundle.manifest import MANIFEST
 from satchel.cache import Cache
 from satchel.console import Console
 from satchel.errors import NotBuiltYetError, UsageError
