@@ -55,7 +55,7 @@ def interpreter(version: str) -> Path:
 
 def works(python: Path) -> bool:
     """False for a file that is not there, and for one that only says how to get the real one."""
-    command = [python, "-c", "import ctypes, ensurepip, ssl, venv"]
+    command = [str(python), "-c", "import ctypes, ensurepip, ssl, venv"]
     return python.exists() and subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
@@ -84,17 +84,26 @@ def environment(version: str) -> Path:
     if works(python) and stamp.exists() and stamp.read_text() == locked:
         return python
     subprocess.run([interpreter(version), "-m", "venv", "--clear", folder], check=True)
-    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile", "--no-deps"]
-    hashed = [argument for path in LOCKS for argument in ("--requirement", path)]
+    install = [
+        str(python),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-compile",
+        "--no-deps",
+    ]
+    hashed = [argument for path in LOCKS for argument in ("--requirement", str(path))]
     subprocess.run([*install, "--require-hashes", *hashed], check=True)
-    subprocess.run([*install, "--no-build-isolation", "--editable", ROOT], check=True)
+    subprocess.run([*install, "--no-build-isolation", "--editable", str(ROOT)], check=True)
     stamp.write_text(locked)
     return python
 
 
 def fast_tier(version: str) -> "subprocess.CompletedProcess[str]":
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = [environment(version), "-m", "pytest", "tests/fast", "-p", "no:cacheprovider"]
+    command = [str(environment(version)), "-m", "pytest", "tests/fast", "-p", "no:cacheprovider"]
     return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
 
 
