@@ -89,7 +89,7 @@ def test_a_build_of_what_is_there_repeats_nothing(
     monkeypatch.setattr("satchel.validate.graph.prove", unwanted)
     monkeypatch.setattr("satchel.lower.executorch.lower_skeleton", unwanted)
     monkeypatch.setattr("satchel.package.android.sdk._build", unwanted)
-    monkeypatch.setattr("satchel.validate.proofs.prove_behaviour", unwanted)
+    monkeypatch.setattr("satchel.validate.targets.host.measured_behaviour", unwanted)
     before = digests(place.out)
     assert satchel(*BUILD, place.model, "--context", 96, "--out", place.out)[0] == 0
     assert digests(place.out) == before
@@ -140,7 +140,7 @@ def test_a_fine_tune_reuses_the_skeleton(place: Workplace, tmp_path: Path, monke
     [
         ("satchel.lower.executorch.lower", 33),  # a context that is not lowered yet
         ("satchel.formats.pte.fill", 96),
-        ("satchel.validate.proofs.prove_behaviour", 96),
+        ("satchel.validate.targets.host.measured_behaviour", 96),
     ],
 )
 @pytest.mark.parametrize("what", [KeyboardInterrupt, RuntimeError])

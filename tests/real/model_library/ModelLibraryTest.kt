@@ -46,7 +46,7 @@ private const val QUESTION = "What is the capital of France?"
 class ModelLibraryTest {
     private val app: Application get() = RuntimeEnvironment.getApplication()
     private val library = File(System.getProperty("model.library")!!)
-    private val name = library.name.substringBeforeLast("-") // without version and suffix
+    private val name = library.name.replace(Regex("""-[0-9.]+(-unproven)?\.aar$"""), "")
     private val installed get() = File(app.noBackupFilesDir, "satchel")
     private val folder get() = installed.listFiles()!!.single()
     private val program get() = folder.listFiles()!!.single { it.name.startsWith("model.") }
