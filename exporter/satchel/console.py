@@ -213,8 +213,9 @@ class Console:
         """Every proof of a report.json, gates with value and limit, then the verdict in one line."""
         rows = []
         for backend, part in report["backends"].items():
-            equal = part["weights_equal"]
-            rows.append(("✓" if equal else "✗", backend, "weights_equal", "yes" if equal else "no", "yes"))
+            for proof in ("skeleton_equal", "weights_equal"):
+                equal = part[proof]
+                rows.append(("✓" if equal else "✗", backend, proof, "yes" if equal else "no", "yes"))
             for name, gate in part["gates"].items():
                 mark = "✓" if gate["passed"] else "✗"
                 rows.append(

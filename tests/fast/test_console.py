@@ -62,7 +62,9 @@ def test_the_verdict_lists_every_gate_and_ends_in_a_word() -> None:
         "kl_mean": {"value": 0.5, "limit": 0.035, "passed": False},
         "top1": {"value": None, "limit": 0.88, "passed": False},
     }
-    Console(out=out).verdict({"passed": False, "backends": {"executorch": {"weights_equal": False, "gates": gates}}})
+    Console(out=out).verdict(
+        {"passed": False, "backends": {"executorch": {"skeleton_equal": True, "weights_equal": False, "gates": gates}}}
+    )
     words = [line.split() for line in out.getvalue().splitlines()]
     assert ["✗", "executorch", "weights_equal", "no", "yes"] in words
     assert ["✗", "executorch", "kl_mean", "0.5", "0.035"] in words

@@ -51,7 +51,7 @@ KEYS: Mapping[str, Callable[[Made], Mapping[str, Any]]] = {
     "quantized": lambda made: quantized_key(made.checkpoint, made.plan),
     "skeleton": lambda made: skeleton_key(made.backend, made.spec),
     "behaviour": lambda made: behaviour_key(
-        Program(made.program, made.backend, made.spec, made.checkpoint, None, (), {}),  # type: ignore[arg-type]
+        Program(made.program, made.backend, made.spec, made.checkpoint, None, None),  # type: ignore[arg-type]
         made.texts,
         made.limits,
     ),

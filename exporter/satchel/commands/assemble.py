@@ -50,15 +50,16 @@ def assemble(backend: Backend, made_from: Ingredients, folder: Path, workshop: W
     checkpoint, spec, weights, assets = made_from.checkpoint, made_from.spec, made_from.weights, made_from.assets
     skeleton = proven_skeleton(backend, spec, workshop)
     file = folder / backend.format.PROGRAM_FILE
-    program = Program(file, backend, spec, checkpoint, weights, skeleton.slots, skeleton.proof)
+    program = Program(file, backend, spec, checkpoint, weights, skeleton)
     with workshop.console.stage("Fill") as stage:
         backend.format.fill(skeleton, weights, file)
         stage.note("reading back")
-        equal = program.weights_equal()
+        difference, equal = program.difference_from_skeleton(), program.weights_equal()
         stage.note(f"{len(equal)} tensors written and read back")
     limits = gate_limits(made_from.recipe.gates.get(backend.name))
     behaviour = _behaviour(program, assets, limits, workshop) if made_from.validate else None
-    report = backend_report(program, equal, behaviour.figures if behaviour else None, workshop.tools.versions())
+    figures = behaviour.figures if behaviour else None
+    report = backend_report(program, difference, equal, figures, workshop.tools.versions())
 
     write_text_assets(assets, folder)
     weights_file = backend.format.weights_file(file)

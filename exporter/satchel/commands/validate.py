@@ -107,13 +107,13 @@ def _prove(
     backend: Backend, bundle: Bundle, checkpoint: Checkpoint, options: ValidateOptions, workshop: Workshop
 ) -> BackendReport:
     manifest = bundle.manifest
-    plan, slots = read_slots(bundle.file("slots"))
+    plan, _ = read_slots(bundle.file("slots"))
     spec = ProgramSpec.of(checkpoint, plan, manifest.context_length, manifest.prefill_chunk)
     weights = quantized(checkpoint, plan, workshop)
-    graph = proven_skeleton(backend, spec, workshop).proof
-    program = Program(bundle.file("program"), backend, spec, checkpoint, weights, slots, graph)
+    skeleton = proven_skeleton(backend, spec, workshop)
+    program = Program(bundle.file("program"), backend, spec, checkpoint, weights, skeleton)
     with workshop.console.stage("Weights") as stage:
-        equal = program.weights_equal()
+        difference, equal = program.difference_from_skeleton(), program.weights_equal()
         stage.note(f"{sum(equal.values())} of {len(equal)} tensors equal")
     tokenizer = Tokenizer.from_bytes(bundle.file("tokenizer").read_bytes())
     prompts = PromptProgram.from_json(bundle.file("prompt").read_text(encoding="utf-8"))
@@ -125,7 +125,7 @@ def _prove(
         stage.note(f"{sum(len(text.ids) for text in texts)} tokens through {options.target}")
         behaviour = TARGETS[options.target](program, texts, manifest.verdict.gates, stage.progress, workshop)
     figures = replace(behaviour.figures, worst=excerpts(behaviour.worst, texts, tokenizer))
-    report = backend_report(program, equal, figures, workshop.tools.versions(), options.target)
+    report = backend_report(program, difference, equal, figures, workshop.tools.versions(), options.target)
     files = tuple(FileRecord(file.role, file.file, file.bytes, file.sha256) for file in manifest.artifacts)
     return replace(report, files=files, tools={**manifest.tools, **report.tools})
 

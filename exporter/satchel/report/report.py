@@ -20,7 +20,7 @@ from satchel.source.checkpoint import Checkpoint
 
 REPORT_JSON = "report.json"
 REPORT_HTML = "report.html"
-SCHEMA = 2  # of what report.json has beyond its fixed fields; a report of another one is not added to
+SCHEMA = 3  # of what report.json has beyond its fixed fields; a report of another one is not added to
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ class FileRecord:
 class BackendReport:
     """One backend's part. `gates` are those of the proofs (graph, size); `figures` bring behaviour's own.
 
-    graph: the graph proof as the Skeleton keeps it; its `max_abs` is the largest difference of logits. weights: per
+    graph: the graph proof as the Skeleton keeps it; its `max_abs` is the largest difference of logits. difference:
+    where the artifact is not its Skeleton though no weight lies there, in words; empty if nowhere. weights: per
     tensor, whether every code, scale and offset read back from the artifact equals the QuantizedCheckpoint. figures:
     None if behaviour was not measured. command: the arguments of the build, for doing it again.
     """
@@ -62,6 +63,7 @@ class BackendReport:
     bits_per_weight: float
     graph: Mapping[str, Any]
     weights: Mapping[str, bool]
+    difference: str = ""
     target: str = "host"
     figures: Figures | None = None
     gates: Mapping[str, Gate] = field(default_factory=dict)
@@ -81,7 +83,7 @@ class BackendReport:
 
     @property
     def verdict(self) -> VerdictStatus:
-        if not self.weights_equal or not all(gate.passed for gate in self.all_gates.values()):
+        if self.failed_proofs:
             return "failed"
         return "passed" if self.figures else "weights-only"
 
@@ -93,6 +95,8 @@ class BackendReport:
             for name, gate in self.all_gates.items()
             if not gate.passed
         ]
+        if self.difference:
+            failed.append(f"the program is not the one that was lowered and proven: {self.difference}")
         if not self.weights_equal:
             failed.append("weights read back from the artifact differ from the quantized ones")
         return failed
@@ -107,6 +111,8 @@ class BackendReport:
             "bits_per_weight": self.bits_per_weight,
             "graph_max_abs": finite(self.graph["max_abs"]),
             "graph": {name: finite(value) for name, value in self.graph.items()},
+            "skeleton_equal": not self.difference,
+            "skeleton_difference": self.difference or None,
             "weights_equal": self.weights_equal,
             "weights": {
                 "tensors": len(self.weights),

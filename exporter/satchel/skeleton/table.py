@@ -5,12 +5,14 @@ and needs neither torch nor a converter. A backend's format module (satchel.form
 """
 
 import gzip
+import hashlib
 import json
+import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from satchel.errors import InternalError
 
@@ -18,6 +20,7 @@ PROGRAM = "program.gz"
 TABLE = "skeleton.json"
 BESIDE = "beside"
 _CHUNK = 1 << 22
+_KEY = re.compile(rb"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,59 @@ class Skeleton:
                 target.write(chunk)
         if path.stat().st_size != self.size:
             raise InternalError(f"{self.folder}: the skeleton unpacks to {path.stat().st_size} bytes, not {self.size}")
+
+    def difference(self, program: Path, weights_file: Path) -> str:
+        """Where `program` is another program than this skeleton's, in words; empty if it differs in its weights alone.
+
+        Outside the slots every byte must be the skeleton's, but for the keys in its regions, which must be the hashes
+        of the weights that are there. weights_file: the file that has the slots, `program` itself or one in it. Reads a
+        chunk at a time.
+        """
+        for name in self.beside:
+            if (
+                not (program / name).is_file()
+                or (program / name).read_bytes() != (self.folder / BESIDE / name).read_bytes()
+            ):
+                return f"{name} is another file than the skeleton's"
+        if (size := weights_file.stat().st_size) != self.size:
+            return f"{weights_file.name} has {size} bytes, the skeleton {self.size}"
+        with gzip.open(self.folder / PROGRAM, "rb") as own, weights_file.open("rb") as other:
+            keys = dict(self._keys(other))
+            for start, end, with_keys in self._between_slots():
+                own.seek(start)
+                other.seek(start)
+                while start < end:
+                    length = end - start if with_keys else min(_CHUNK, end - start)
+                    expected, found = own.read(length), other.read(length)
+                    if with_keys:
+                        expected = _KEY.sub(lambda key: keys.get(key.group(), key.group()), expected)
+                    if expected != found:
+                        at = next(i for i, (a, b) in enumerate(zip(expected, found, strict=True)) if a != b)
+                        return (
+                            f"byte {start + at} of {weights_file.name} belongs to no weight and is not the skeleton's"
+                        )
+                    start += length
+        return ""
+
+    def _keys(self, file: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
+        """The skeleton's key of each slot that has one -> the key of what the file has there."""
+        for slot in self.slots:
+            if slot.key is not None:
+                file.seek(slot.offset)
+                yield slot.key.encode(), hashlib.sha256(file.read(slot.bytes)).hexdigest().encode()
+
+    def _between_slots(self) -> Iterator[tuple[int, int, bool]]:
+        """(start, end, has keys) of all that no slot covers, in order."""
+        position = 0
+        covered = [(slot.offset, slot.bytes, False) for slot in self.slots]
+        for start, length, with_keys in sorted([*covered, *((start, size, True) for start, size in self.regions)]):
+            if position < start:
+                yield position, start, False
+            if with_keys:
+                yield start, start + length, True
+            position = max(position, start + length)
+        if position < self.size:
+            yield position, self.size, False
 
     def copy_beside(self, program: Path) -> None:
         """Writes the other files of a program that is the folder `program`."""

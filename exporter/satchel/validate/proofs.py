@@ -2,6 +2,8 @@
 
 - graph: the architecture, lowered, computes Hugging Face's model. `graph` proves it when a Skeleton is lowered, and the
   Skeleton keeps the figure;
+- skeleton: outside the places of its weights the artifact is the Skeleton, byte for byte: what is proven of the one
+  holds for the other;
 - weights: every code, scale and offset read back from the artifact equals the QuantizedCheckpoint, bit for bit;
 - size: the artifact is as large as its plan predicts;
 - behaviour: over texts, the program stays close to the float reference (`measured`), on one of the `targets`;
@@ -12,9 +14,8 @@ This module puts what one artifact showed into its part of the report, where its
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from satchel.backends.backend import Backend
 from satchel.hashing import content_bytes, content_sha256
@@ -23,7 +24,7 @@ from satchel.quantize.stored import StoredQuantizedCheckpoint
 from satchel.report.figures import GRAPH_TOLERANCE, Figures, Gate
 from satchel.report.report import BackendReport, TensorRecord
 from satchel.skeleton.spec import ProgramSpec
-from satchel.skeleton.table import Slot
+from satchel.skeleton.table import Skeleton
 from satchel.source.checkpoint import Checkpoint
 from satchel.versions import installed
 
@@ -36,7 +37,7 @@ SIZE_SLACK = 64_000
 class Program:
     """An artifact with all that its proofs compare it with. file: the program, a file or a folder of the bundle.
 
-    slots, graph: the Skeleton's table and graph proof.
+    skeleton: what `spec` lowers to, with its table of slots and its graph proof.
     """
 
     file: Path
@@ -44,12 +45,15 @@ class Program:
     spec: ProgramSpec
     checkpoint: Checkpoint
     weights: StoredQuantizedCheckpoint
-    slots: tuple[Slot, ...]
-    graph: Mapping[str, Any] = field(repr=False)
+    skeleton: Skeleton
+
+    def difference_from_skeleton(self) -> str:
+        """Where the file is another program than the Skeleton, in words; empty if only the weights are its own."""
+        return self.skeleton.difference(self.file, self.backend.format.weights_file(self.file))
 
     def weights_equal(self) -> dict[str, bool]:
         """Tensor -> whether what is read back from the file equals the QuantizedCheckpoint, bit for bit."""
-        return self.backend.format.read_back(self.file, self.slots, self.weights)
+        return self.backend.format.read_back(self.file, self.skeleton.slots, self.weights)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -58,12 +62,14 @@ class Program:
 
 def backend_report(
     program: Program,
+    difference: str,
     equal: Mapping[str, bool],
     figures: Figures | None,
     tools: Mapping[str, str],
     target: str = "host",
 ) -> BackendReport:
-    """What the proofs of `program` showed. figures: behaviour's, None if it was not measured. tools: name -> version of
+    """What the proofs of `program` showed. difference: from the Skeleton, equal: of the weights, as its methods tell
+    them. figures: behaviour's, None if it was not measured. tools: name -> version of
     programs that took part."""
     size = content_bytes(program.file)
     predicted = program.backend.format.predict_bytes(
@@ -75,11 +81,12 @@ def backend_report(
         sha256=content_sha256(program.file),
         predicted_bytes=predicted,
         bits_per_weight=bits_per_weight(size, program.shapes),
-        graph=program.graph,
+        graph=program.skeleton.proof,
+        difference=difference,
         weights=equal,
         target=target,
         figures=figures,
-        gates=structural_gates(float(program.graph["max_abs"]), size, predicted),
+        gates=structural_gates(float(program.skeleton.proof["max_abs"]), size, predicted),
         tensors=tuple(_tensors(program)),
         tools={**installed(), **tools},
     )
@@ -100,7 +107,7 @@ def bits_per_weight(size: int, shapes: Mapping[str, tuple[int, ...]]) -> float:
 def _tensors(program: Program) -> Iterator[TensorRecord]:
     weights, plan = program.weights, program.weights.plan
     stored: dict[str, int] = {}
-    for slot in program.slots:
+    for slot in program.skeleton.slots:
         name = plan.canonical(slot.tensor)
         stored[name] = stored.get(name, 0) + slot.bytes
     for name, entry in plan.tensors.items():

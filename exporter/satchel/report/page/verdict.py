@@ -52,6 +52,8 @@ def _failures(report: Json, parts: Sequence[Part]) -> Iterable[str]:
         for name, gate in part.data["gates"].items():
             if not gate["passed"]:
                 yield f"{part.label}: {_told(name, gate)}."
+        if part.data["skeleton_difference"]:
+            yield f"{part.label}: not the program that was lowered and proven: {part.data['skeleton_difference']}."
         if not part.data["weights_equal"]:
             different = part.data["weights"]["different"]
             yield (
