@@ -39,7 +39,9 @@ class TextFigures:
     """Fidelity on one evaluation text, teacher-forced against the float model.
 
     tokens: predicted positions. kl_mean, kl_p99: nats. top1: share of positions whose most likely token is the same.
-    ppl_ratio: perplexity divided by the float model's.
+    ppl_ratio: perplexity divided by the float model's. kl_standard_error, top1_standard_error: of these means, by
+    blocks of 32 neighbouring positions; None for a text of one block. reference_bits_per_byte: how well the float model
+    itself predicts the text.
     """
 
     name: str
@@ -48,6 +50,9 @@ class TextFigures:
     kl_p99: float
     top1: float
     ppl_ratio: float
+    kl_standard_error: float | None = None
+    top1_standard_error: float | None = None
+    reference_bits_per_byte: float | None = None
 
 
 @dataclass(frozen=True)
@@ -99,9 +104,9 @@ class Figures:
     """What one target (host, jvm, ...) measured over all texts. Speeds in tokens per second, times in seconds;
     None where the program was evaluated rather than run.
 
-    worst_share: the part of all divergence that comes from the worst hundredth of the positions, None if there is no
-    divergence. peak_rss_mb: the most resident memory that the program added to its process while it was timed, in 10^6
-    bytes. machine: where it ran.
+    kl_standard_error, top1_standard_error, reference_bits_per_byte: as in TextFigures. worst_share: the part of all
+    divergence that comes from the worst hundredth of the positions, None if there is no divergence. peak_rss_mb: the
+    most resident memory that the program added to its process while it was timed, in 10^6 bytes. machine: where it ran.
     worst: the positions of the largest KL, largest first.
     """
 
@@ -114,6 +119,9 @@ class Figures:
     prefill_tps: float | None
     decode_tps: float | None
     peak_rss_mb: float | None
+    kl_standard_error: float | None = None
+    top1_standard_error: float | None = None
+    reference_bits_per_byte: float | None = None
     worst_share: float | None = None
     machine: str = ""
     texts: tuple[TextFigures, ...] = ()
@@ -137,7 +145,7 @@ UNMEASURED: Json = {
     **dict.fromkeys(
         ("tokens", "kl_mean", "kl_p99", "top1", "ppl_ratio", "load_s", "prefill_tps", "decode_tps", "peak_rss_mb")
     ),
-    "worst_share": None,
+    **dict.fromkeys(("kl_standard_error", "top1_standard_error", "reference_bits_per_byte", "worst_share")),
     "machine": "",
     "texts": [],
     "histogram": None,

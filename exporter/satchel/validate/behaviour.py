@@ -5,7 +5,7 @@ chaotic, so nothing here compares them one by one; KL divergence, top-1 agreemen
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +13,18 @@ from numpy.typing import NDArray
 from satchel.reference.engine import Engine, EvaluatorEngine
 
 WORST = 10  # positions that are kept to be looked at
+_CLUSTER = 32  # neighbouring positions that are taken to depend on one another
 _WORDS = 3  # next tokens kept of each model there
 
 
 @dataclass(frozen=True)
 class Text:
-    """One evaluation text as token ids int64 [n]."""
+    """One evaluation text as token ids int64 [n]. bytes: what of it the tokens after the first are in UTF-8; 0 if that
+    is not known."""
 
     name: str
     ids: NDArray[np.int64]
+    bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,21 @@ class Position:
 class Fidelity:
     """Per position: KL(reference || program) in nats, top-1 agreement, and both models' negative log-likelihood of the
     token that follows (one position fewer: the last token has no successor). worst: the positions of the largest KL,
-    largest first."""
+    largest first.
+
+    cluster: which of the positions belong together, int [n]: those of 32 neighbours of one text, since what is hard to
+    predict in one is hard in the next. reference_bits: what the reference needs for the whole text, whose `bytes` are
+    counted as in Text.
+    """
 
     kl: NDArray[np.float64]
     agree: NDArray[np.bool_]
     reference_nll: NDArray[np.float64]
     program_nll: NDArray[np.float64]
     worst: tuple[Position, ...] = ()
+    cluster: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    reference_bits: float = 0.0
+    bytes: int = 0
 
     @property
     def kl_mean(self) -> float:
@@ -66,9 +77,35 @@ class Fidelity:
         return float(self.agree.mean())
 
     @property
+    def kl_standard_error(self) -> float | None:
+        return standard_error(self.kl, self.cluster)
+
+    @property
+    def top1_standard_error(self) -> float | None:
+        return standard_error(self.agree.astype(np.float64), self.cluster)
+
+    @property
+    def reference_bits_per_byte(self) -> float | None:
+        """How well the reference itself predicts the text, whatever its tokens are: 8 is chance over all bytes."""
+        return self.reference_bits / self.bytes if self.bytes else None
+
+    @property
     def perplexity_ratio(self) -> float:
         """Program's perplexity over the reference's."""
         return float(np.exp(self.program_nll.mean() - self.reference_nll.mean()))
+
+
+def standard_error(values: NDArray[np.float64], cluster: NDArray[np.int64]) -> float | None:
+    """Standard error of the mean of `values` [n], of which those of one cluster [n] depend on one another.
+
+    The estimate for the mean of clusters of unequal size (Cochran, Sampling Techniques, 3rd edition, section 9A.3,
+    without the correction for a finite population). None for fewer than two clusters.
+    """
+    names, which = np.unique(cluster, return_inverse=True)
+    if len(names) < 2 or len(values) != len(cluster):
+        return None
+    residuals = np.bincount(which, weights=values - values.mean())
+    return float(np.sqrt(len(names) / (len(names) - 1) * np.sum(residuals**2)) / len(values))
 
 
 def measure(
@@ -131,12 +168,16 @@ _DECODED = 16
 def pooled(results: Mapping[str, Fidelity]) -> Fidelity:
     """All positions of all texts together."""
     parts = list(results.values())
+    before = np.cumsum([0, *(part.cluster.max(initial=-1) + 1 for part in parts)])
     return Fidelity(
         kl=np.concatenate([part.kl for part in parts]),
         agree=np.concatenate([part.agree for part in parts]),
         reference_nll=np.concatenate([part.reference_nll for part in parts]),
         program_nll=np.concatenate([part.program_nll for part in parts]),
         worst=_worst(position for part in parts for position in part.worst),
+        cluster=np.concatenate([part.cluster + first for part, first in zip(parts, before, strict=False)]),
+        reference_bits=sum(part.reference_bits for part in parts),
+        bytes=sum(part.bytes for part in parts),
     )
 
 
@@ -146,6 +187,7 @@ class _Comparison:
     def __init__(self, text: Text, expected: NDArray[np.float64]) -> None:
         """expected: the reference's log-probabilities [n, vocab]."""
         self._text, self._expected = text, expected
+        self._index: list[int] = []
         self._kl: list[float] = []
         self._agree: list[bool] = []
         self._nll: list[tuple[float, float]] = []
@@ -155,6 +197,7 @@ class _Comparison:
         """The program's logits [vocab] after token `index`."""
         original, packaged = self._expected[index], _log_probabilities(logits)
         kl = float(np.sum(np.exp(original) * (original - packaged)))
+        self._index.append(index)
         self._kl.append(kl)
         self._agree.append(bool(original.argmax() == packaged.argmax()))
         if index + 1 < len(self._text.ids):
@@ -166,7 +209,18 @@ class _Comparison:
 
     def fidelity(self) -> Fidelity:
         pairs = np.array(self._nll, np.float64).reshape(-1, 2)
-        return Fidelity(np.array(self._kl), np.array(self._agree), pairs[:, 0], pairs[:, 1], self._worst)
+        ids = self._text.ids
+        bits = -self._expected[np.arange(len(ids) - 1), ids[1:]].sum() / np.log(2)
+        return Fidelity(
+            kl=np.array(self._kl),
+            agree=np.array(self._agree),
+            reference_nll=pairs[:, 0],
+            program_nll=pairs[:, 1],
+            worst=self._worst,
+            cluster=np.array(self._index, np.int64) // _CLUSTER,
+            reference_bits=float(bits),
+            bytes=self._text.bytes,
+        )
 
 
 def _worst(positions: Iterable[Position]) -> tuple[Position, ...]:

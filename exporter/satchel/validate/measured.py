@@ -63,6 +63,9 @@ def measured_behaviour(
         prefill_tps=speed.prefill_tps,
         decode_tps=speed.decode_tps,
         peak_rss_mb=speed.memory_mb,
+        kl_standard_error=everything.kl_standard_error,
+        top1_standard_error=everything.top1_standard_error,
+        reference_bits_per_byte=everything.reference_bits_per_byte,
         worst_share=worst_share(everything.kl),
         machine=machine(),
         histogram=Histogram.of(everything.kl),
@@ -126,6 +129,9 @@ def _text_figures(name: str, fidelity: Fidelity) -> TextFigures:
         kl_p99=fidelity.kl_p99,
         top1=fidelity.top1,
         ppl_ratio=fidelity.perplexity_ratio,
+        kl_standard_error=fidelity.kl_standard_error,
+        top1_standard_error=fidelity.top1_standard_error,
+        reference_bits_per_byte=fidelity.reference_bits_per_byte,
     )
 
 

@@ -27,7 +27,7 @@ def evaluation_texts(tokenizer: Tokenizer, program: PromptProgram | None, contex
             texts.append((name, tokenizer.encode(content, special=False)))
         elif file.name.endswith(".json") and program is not None:
             texts.append((name, [i for turns in _conversations(content) for i in _answered(turns, tokenizer, program)]))
-    return list(_cut(texts, context_length, tokenizer.start_ids))
+    return list(_cut(texts, context_length, tokenizer))
 
 
 def user_texts(files: Sequence[Path], tokenizer: Tokenizer, context_length: int) -> list[Text]:
@@ -45,7 +45,7 @@ def user_texts(files: Sequence[Path], tokenizer: Tokenizer, context_length: int)
         if len(ids) < 2:
             raise UsageError(f"--text {file} has {len(ids)} tokens: at least 2 are needed to predict one")
         texts.append((file.name if names.count(file.name) == 1 else str(file), ids))
-    return list(_cut(texts, context_length, tokenizer.start_ids))
+    return list(_cut(texts, context_length, tokenizer))
 
 
 def excerpts(positions: Sequence[Position], texts: Sequence[Text], tokenizer: Tokenizer) -> tuple[Excerpt, ...]:
@@ -92,9 +92,9 @@ def _word(tokenizer: Tokenizer, unfinished: Sequence[int], token: int) -> str:
     return word if "\ufffd" not in word else tokenizer.token_bytes(token).decode("utf-8", errors="backslashreplace")
 
 
-def _cut(texts: Sequence[tuple[str, list[int]]], context_length: int, start_ids: Sequence[int]) -> Iterator[Text]:
+def _cut(texts: Sequence[tuple[str, list[int]]], context_length: int, tokenizer: Tokenizer) -> Iterator[Text]:
     """Texts longer than the context become several; each begins with the start ids, once."""
-    opening = list(start_ids)
+    opening = list(tokenizer.start_ids)
     room = context_length - len(opening)
     for name, ids in texts:
         if opening and ids[: len(opening)] == opening:
@@ -102,7 +102,8 @@ def _cut(texts: Sequence[tuple[str, list[int]]], context_length: int, start_ids:
         for part, start in enumerate(range(0, len(ids), room)):
             piece = opening + ids[start : start + room]
             if len(piece) > 1:
-                yield Text(name if part == 0 else f"{name} {part + 1}", np.array(piece, np.int64))
+                size = len(tokenizer.decode(piece).encode()) - len(tokenizer.decode(piece[:1]).encode())
+                yield Text(name if part == 0 else f"{name} {part + 1}", np.array(piece, np.int64), size)
 
 
 def _answered(turns: Sequence[Turn], tokenizer: Tokenizer, program: PromptProgram) -> list[int]:

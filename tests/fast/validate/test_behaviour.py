@@ -1,6 +1,7 @@
 """KL, top-1 and perplexity on logits worked out by hand; and what a gate does with them."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from satchel.compile.golden import TeacherForced
 from satchel.report.figures import HISTOGRAM_EDGES, Figures, Gate, Histogram, worst_share
-from satchel.validate.behaviour import Text, measure, pooled
+from satchel.validate.behaviour import Text, measure, pooled, standard_error
 from satchel.validate.measured import Behaviour, behaviour_gates, read_behaviour, write_behaviour
 from satchel.validate.proofs import structural_gates
 from satchel.validate.speed import measure_speed
@@ -154,6 +155,50 @@ def test_the_histogram_counts_every_number_once() -> None:
     assert found.counts[bin_of_002] == 2
 
 
+def test_the_standard_error_is_that_of_independent_values_where_each_is_a_cluster_of_its_own() -> None:
+    values = np.random.default_rng(2).normal(0, 1, 400)
+    expected = values.std(ddof=1) / math.sqrt(len(values))
+    assert standard_error(values, np.arange(400)) == pytest.approx(expected)
+
+
+def test_the_standard_error_knows_that_neighbours_depend_on_one_another() -> None:
+    """Against what it estimates: how far the means of many samples of the same kind lie apart. Taken as independent,
+    the values would seem to say three times as much as they do."""
+    random = np.random.default_rng(3)
+    cluster = np.repeat(np.arange(40), [*[32] * 39, 7])
+
+    def sample() -> NDArray[np.float64]:
+        return random.normal(0, 1, 40)[cluster] + random.normal(0, 1, len(cluster))
+
+    means = [sample().mean() for _ in range(2000)]
+    estimates = [standard_error(sample(), cluster) for _ in range(200)]
+    assert np.mean(estimates) == pytest.approx(np.std(means), rel=0.05)  # type: ignore[arg-type]
+    assert standard_error(sample(), np.arange(len(cluster))) < 0.4 * np.std(means)  # type: ignore[operator]
+
+
+def test_one_block_says_nothing_about_its_error() -> None:
+    assert standard_error(np.array([1.0, 2.0]), np.array([0, 0])) is None
+
+
+def test_blocks_are_of_one_text_each() -> None:
+    ids = np.zeros(40, np.int64)
+    found = measure(Program(FLOAT), reference, [Text("a", ids), Text("b", ids)])
+    assert len(set(found["a"].cluster)) == 2
+    assert len(set(pooled(found).cluster)) == 4
+    assert pooled(found).kl_standard_error == pytest.approx(0, abs=1e-9)
+
+
+def test_bits_per_byte_are_the_references_own() -> None:
+    """By hand, over tokens of 3 and 1 bytes; what the program says has no part in it."""
+    text = Text("t", np.array([0, 1, 2], np.int64), bytes=4)
+    expected = -(math.log2(0.25) + math.log2(0.2)) / 4
+    found = measure(Program(np.zeros((3, 3), np.float32)), reference, [text])
+    assert found["t"].reference_bits_per_byte == pytest.approx(expected)
+    twice = measure(Program(FLOAT), reference, [text, Text("u", text.ids, bytes=12)])
+    assert pooled(twice).reference_bits_per_byte == pytest.approx(2 * expected * 4 / 16)
+    assert measure(Program(FLOAT), reference, [TEXT])["t"].reference_bits_per_byte is None
+
+
 def test_the_share_of_the_worst_hundredth() -> None:
     assert worst_share(np.array([1.0] * 198 + [99.0, 99.0])) == pytest.approx(198 / 396)
     assert worst_share(np.array([3.0, 1.0])) == 0.75  # at least one position
@@ -162,7 +207,8 @@ def test_the_share_of_the_worst_hundredth() -> None:
 
 def test_a_kept_measurement_is_read_back_as_it_was(tmp_path: Path) -> None:
     found = measure(Program(FLOAT, chunk_shift=3.0), reference, [TEXT])["t"]
-    figures = Figures(5, 0.1, 0.2, 0.9, 1.0, 0.1, 1.0, 1.0, 1.0, 0.5, "a machine", (), Histogram.of(found.kl))
+    figures = Figures(5, 0.1, 0.2, 0.9, 1.0, 0.1, 1.0, 1.0, 1.0, 0.01, 0.02, 0.9, 0.5, "a machine")
+    figures = replace(figures, histogram=Histogram.of(found.kl))
     behaviour = Behaviour(figures, TeacherForced([1, 2], np.array([-0.5]), 0.1), found.worst)
     write_behaviour(behaviour, tmp_path)
     assert read_behaviour(tmp_path, {}) == behaviour

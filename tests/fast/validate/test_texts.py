@@ -24,6 +24,9 @@ class Letters:
         assert not special  # a text never matches a special token
         return [ord(character) for character in text]
 
+    def decode(self, ids: list[int]) -> str:
+        return "".join(map(chr, ids))
+
 
 LETTERS: Any = Letters()
 BYTES = TOKENIZERS["chat"]
@@ -54,6 +57,13 @@ def test_a_long_text_becomes_several(tmp_path: Path) -> None:
     found = user_texts([file(tmp_path / "x.txt", "abcdefghi")], LETTERS, 4)
     assert [(text.name, "".join(map(chr, text.ids))) for text in found] == [("x.txt", "abcd"), ("x.txt 2", "efgh")]
     assert all(text.ids.dtype == np.int64 for text in found)  # "i" alone predicts nothing
+
+
+def test_a_text_knows_how_many_bytes_are_predicted(tmp_path: Path) -> None:
+    (text,) = user_texts([file(tmp_path / "x.txt", "aéß€😀")], LETTERS, 100)
+    assert text.bytes == len("éß€😀".encode())  # nothing predicts the first one
+    (text,) = user_texts([file(tmp_path / "x.txt", "The Capital")], PIECES, 100)
+    assert text.bytes == len(" The Capital")  # what opens the text is no part of it
 
 
 @pytest.mark.parametrize(("content", "named"), [(b"a", "1 tokens"), (b"", "0 tokens"), (b"\xff\xfe", "not UTF-8")])

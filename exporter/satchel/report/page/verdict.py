@@ -43,8 +43,17 @@ def _closeness(parts: Sequence[Part]) -> str:
     tokens, top1 = span(data, "tokens", ",.0f"), span(data, "top1", ".1%")
     return (
         f"Over {tokens} positions of held-out text, the packaged model and the original find the same token most "
-        f"likely {top1} of the time; the mean KL divergence is {span(data, 'kl_mean', '.4f')} nats."
+        f"likely {top1} of the time; the mean KL divergence is {span(data, 'kl_mean', '.4f')} nats"
+        f"{_errors(data)}."
     )
+
+
+def _errors(data: Sequence[Json]) -> str:
+    """How exact these means are, where more than one block of positions was measured."""
+    if any(one["kl_standard_error"] is None or one["top1_standard_error"] is None for one in data):
+        return ""
+    kl, top1 = span(data, "kl_standard_error", ".4f"), span(data, "top1_standard_error", ".1%")
+    return f" (standard errors: {top1} and {kl})"
 
 
 def _failures(report: Json, parts: Sequence[Part]) -> Iterable[str]:
