@@ -109,7 +109,7 @@ def test_an_ios_build_needs_no_maven_and_leaves_android_alone(
     place: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It says on which units the program may run, and each of the package's files is under the artifact's hash."""
-    shutil.copytree(place.out, tmp_path / "out")
+    shutil.copytree(place.out, tmp_path / "out", symlinks=True)
     before = digests(tmp_path / "out" / "android")
     monkeypatch.setenv("PATH", str(tmp_path))
     code, report, _ = satchel(
@@ -137,7 +137,7 @@ def test_an_ios_build_needs_no_maven_and_leaves_android_alone(
 
 
 def test_native_offsets_are_an_option_that_says_what_it_is(place: Workplace, tmp_path: Path) -> None:
-    shutil.copytree(place.out, tmp_path / "out")
+    shutil.copytree(place.out, tmp_path / "out", symlinks=True)
     words = ("build", place.model, "--context", 96, "--out", tmp_path / "out", "--coreml-offset", "native", "--json")
     code, _, said = satchel(*words)
     assert code == 2

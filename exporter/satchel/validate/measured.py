@@ -1,6 +1,7 @@
 """Behaviour, measured: a running program beside the float reference over texts, kept and read again."""
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
@@ -74,9 +75,18 @@ def measured_behaviour(
     )
     ids = texts[-1].ids[:_GOLDEN_TOKENS]
     log_probabilities = _log_probabilities(reference.logits(ids), ids)
-    # Means over positions may differ by a little more than the divergence that the gate allows.
-    tolerance = round(max(0.01, 3 * limits.get("kl_mean", 0.0)), 4)
+    tolerance = golden_tolerance(limits.get("kl_mean", 0.0), len(ids) - 1)
     return Behaviour(figures, TeacherForced([int(i) for i in ids], log_probabilities, tolerance), everything.worst)
+
+
+def golden_tolerance(kl_limit: float, positions: int) -> float:
+    """How far a device's mean log-probability over `positions` tokens may be from the reference's, in nats.
+
+    The difference of one position has a mean of about the divergence that the gate allows and a variance of about twice
+    that (the second-order expansion of KL), and every processor's int8 kernels draw it anew. Four standard deviations
+    of the mean of so many: not one right device in ten thousand fails.
+    """
+    return round(max(0.01, kl_limit + 4 * math.sqrt(2 * kl_limit / positions)), 4)
 
 
 def behaviour_gates(kl_mean: float, top1: float, limits: Mapping[str, float]) -> dict[str, Gate]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from satchel.compile.golden import TeacherForced
 from satchel.report.figures import HISTOGRAM_EDGES, Figures, Gate, Histogram, worst_share
 from satchel.validate.behaviour import Text, measure, pooled, standard_error
-from satchel.validate.measured import Behaviour, behaviour_gates, read_behaviour, write_behaviour
+from satchel.validate.measured import Behaviour, behaviour_gates, golden_tolerance, read_behaviour, write_behaviour
 from satchel.validate.proofs import structural_gates
 from satchel.validate.speed import measure_speed
 
@@ -212,6 +212,24 @@ def test_a_kept_measurement_is_read_back_as_it_was(tmp_path: Path) -> None:
     behaviour = Behaviour(figures, TeacherForced([1, 2], np.array([-0.5]), 0.1), found.worst)
     write_behaviour(behaviour, tmp_path)
     assert read_behaviour(tmp_path, {}) == behaviour
+
+
+def test_the_golden_tolerance_lets_right_devices_pass_and_wrong_ones_fail() -> None:
+    """63 tokens at the gate's limit of KL: distributions of 50 tokens whose logits int8 rounding moved by so much."""
+    random = np.random.default_rng(8)
+    tolerance = golden_tolerance(0.035, 63)
+    assert tolerance == 0.1683
+    differences = []
+    for _ in range(500):
+        logits = random.normal(0, 2, (63, 50))
+        moved = logits + random.normal(0, 0.3, logits.shape)
+        original, program = (x - np.log(np.exp(x).sum(axis=1, keepdims=True)) for x in (logits, moved))
+        tokens = [random.choice(50, p=np.exp(row)) for row in original]
+        differences.append((original - program)[np.arange(63), tokens].mean())
+        kl = (np.exp(original) * (original - program)).sum(axis=1).mean()
+        assert 0.02 < kl < 0.07  # about the limit
+    assert np.abs(differences).max() < tolerance
+    assert golden_tolerance(0.0, 63) == 0.01
 
 
 def test_not_a_number_fails_its_gate() -> None:
