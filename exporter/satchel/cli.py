@@ -8,6 +8,7 @@ import atexit
 import datetime
 import errno
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -357,12 +358,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _hash_strings_alike() -> None:
+    """Starts this very process again where Python hashes strings by chance: converters and transformers iterate over
+    sets of names (Gemma 3's kinds of attention), and the order must not be another one in every process."""
+    if os.environ.get("PYTHONHASHSEED") != "0":
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, "PYTHONHASHSEED": "0"})
+
+
 def entry() -> NoReturn:
     """The `satchel` command.
 
     Warnings of the libraries below (deprecations, mostly) are for their developers: `python -W default -m satchel`
     shows them, otherwise a person sees only what Satchel says.
     """
+    _hash_strings_alike()
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)

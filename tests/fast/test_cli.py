@@ -156,6 +156,23 @@ def test_a_reader_that_is_gone_is_no_defect(redirection: str, said: str) -> None
     assert len(ended.stderr.splitlines()) == (1 if said else 0)
 
 
+def test_strings_hash_alike_in_every_process(tmp_path: Path) -> None:
+    """What iterates over a set of names does it in one order, so that the same inputs give the same bytes."""
+    script = tmp_path / "command.py"
+    script.write_text(
+        "import sys\nfrom satchel import cli\n"
+        "cli.main = lambda: print(sys.argv[1:], list(set('abcdefgh'))) or 0\n"
+        "cli.entry()\n"
+    )
+    said = set()
+    for seed in ("0", "1", "2", "random"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        command = [sys.executable, str(script), "one two", "--three"]
+        said.add(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout)
+    (alike,) = said
+    assert alike.startswith("['one two', '--three'] ")
+
+
 def test_ctrl_c_says_that_the_next_run_resumes(pipeline: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
     pipeline.build = raising(KeyboardInterrupt())
     assert main(["build", "m"]) == 130

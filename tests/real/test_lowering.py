@@ -1,5 +1,8 @@
 """Lowering: any decoder becomes a program that computes Hugging Face's model, and filling equals lowering."""
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +22,7 @@ from satchel.skeleton.table import read_skeleton
 from satchel.validate.graph import cut_spec, prove
 from tiny_specs import FAMILIES, TINY, largest_difference_in_chunks, other_weights, spec
 
+ROOT = Path(__file__).parents[2]
 OFFSET = TensorPlan("int4", 32, True)
 
 
@@ -51,6 +55,31 @@ def test_lowering_leaves_the_quantizers_operators_as_they_were() -> None:
     config = {**TINY, **FAMILIES["llama"], "num_hidden_layers": 1}
     lower(spec(config, OFFSET), None)
     assert torch._C._dispatch_dump("torchao::choose_qparams_affine") == before
+
+
+def test_a_model_that_iterates_over_a_set_of_names_gives_the_same_bytes_in_every_process() -> None:
+    """transformers' Gemma 3 does; with another hash of strings its graph has another order."""
+    program = (
+        "import hashlib, sys; sys.path[:0] = ['tests']\n"
+        "from satchel import cli\n"
+        "def main():\n"
+        "    from satchel.lower.executorch import lower\n"
+        "    from satchel.quantize.plan import TensorPlan\n"
+        "    from tiny_specs import FAMILIES, TINY, spec\n"
+        "    gemma = spec({**TINY, **FAMILIES['gemma3']}, TensorPlan('int4', 32, True))\n"
+        "    print('sha256', hashlib.sha256(lower(gemma, None)[0]).hexdigest())\n"
+        "    return 0\n"
+        "cli.main = main\n"
+        "cli.entry()\n"
+    )
+    sums = set()
+    for seed in ("0", "1"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        run = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT, env=environment
+        )
+        sums.add(next(line for line in run.stdout.splitlines() if line.startswith("sha256")))
+    assert len(sums) == 1
 
 
 def test_the_cut_keeps_one_layer_of_each_kind() -> None:
