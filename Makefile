@@ -63,7 +63,7 @@ test: test-python test-kotlin
 
 # Two processes, with one thread each for its arithmetic. tests/real/conftest.py says what may run at the same time.
 test-python: | need $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadgroup tests/fast tests/real
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 tests/fast tests/real
 
 test-kotlin: | need $(VENV)/.product
 	find sdk_templates -type d -path '*/target/classes' -prune -exec rm -rf {} +

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from satchel.cache import Cache
 from tiny_model import TINY_CONFIG, write_directory
@@ -26,14 +28,19 @@ LOWERING = {
 }
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For pytest-xdist: tests of one group run in one process, so that what they share is made once, and two lowerings
-    of one group never meet. Every other file is a group of its own."""
-    for item in items:
-        if HERE in item.path.parents:
-            name = item.path.stem
-            group = "real model" if name in REAL_MODEL else "lowering" if name in LOWERING else name
-            item.add_marker(pytest.mark.xdist_group(group))
+class OneProcessPerGroup(LoadScopeScheduling):
+    """Gives a whole group of tests to one process, so that what they share is made once, and two lowerings of one group
+    never meet. Every other file of this tier is a group of its own; a test of another tier is one by itself."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = Path(nodeid.partition("::")[0])
+        if HERE.name not in file.parts:
+            return nodeid
+        return "real model" if file.stem in REAL_MODEL else "lowering" if file.stem in LOWERING else file.stem
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneProcessPerGroup:
+    return OneProcessPerGroup(config, log)
 
 
 @pytest.fixture(scope="session")
