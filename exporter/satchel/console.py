@@ -158,7 +158,8 @@ class Console:
     def _labelled(self, label: str, style: str, text: str) -> None:
         from rich.text import Text
 
-        self._console(self._err).print(Text.assemble((f"{label}: ", style), text))
+        message = Text.assemble((f"{label}: ", style), text)
+        self._console(self._err).print(message, soft_wrap=not self._err.isatty())  # a log is searched by line
 
     # --- results (standard output, or standard error beside a JSON object) --------------------------------------
 

@@ -79,6 +79,12 @@ def test_long_lines_to_paste_are_not_wrapped() -> None:
     assert f"  {line}\n" in out.getvalue()
 
 
+def test_a_long_error_is_one_line_where_there_is_no_terminal() -> None:
+    err = io.StringIO()
+    Console(err=err).error("word " * 100 + "end")
+    assert err.getvalue() == "error: " + "word " * 100 + "end\n"
+
+
 def test_the_quiet_console_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     console = Console.quiet()
     with console.stage("Lower") as stage:
