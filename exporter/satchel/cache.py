@@ -22,7 +22,7 @@ from typing import IO, Any
 
 import platformdirs
 
-from satchel.files import new_folder
+from satchel.files import canonical_json, new_folder
 
 _RECORD = "entry.json"  # {"key": ..., "files": {relative path: bytes}}; used when it was last modified
 _BUILDING = ".building-"
@@ -159,7 +159,7 @@ def _files(folder: Path) -> dict[str, int]:
 
 def _write_record(folder: Path, key: Mapping[str, Any]) -> None:
     record = {"key": key, "files": _files(folder)}
-    (folder / _RECORD).write_text(json.dumps(record, sort_keys=True, indent=2) + "\n", encoding="utf-8")
+    (folder / _RECORD).write_bytes(canonical_json(record))
 
 
 def _is_complete(folder: Path) -> bool:

@@ -186,9 +186,14 @@ def _link(source: str | Path, target: str | Path) -> None:
 
 
 def _files(folder: Path) -> set[str]:
-    """Paths of every file and link below `folder`."""
+    """Paths of every file and link below `folder`. Raises OSError for a folder that can't be read: a list that lacks
+    what is in it would make ours look like the user's."""
     return {
         (Path(place) / name).relative_to(folder).as_posix()
-        for place, folders, names in os.walk(folder)
+        for place, folders, names in os.walk(folder, onerror=_refuse)
         for name in [*names, *(one for one in folders if (Path(place) / one).is_symlink())]
     }
+
+
+def _refuse(error: OSError) -> None:
+    raise error

@@ -1,10 +1,12 @@
 """What a build publishes, it publishes together, and it touches nothing else in the folder."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -167,9 +169,25 @@ def in_a_child(work: object) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def kill_at(moment: int, inside: Path) -> None:
-    """This process kills itself before the `moment`th time that it is about to touch a file or folder in `inside`."""
-    seen = 0
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fill_the_disk() -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+UNTOUCHED = 77  # how a child ends that was through before its moment came
+# A full disk need not end a build: a file that can't be linked is copied, and what is no longer needed may stay.
+ENDS = {kill: (-signal.SIGKILL, UNTOUCHED), fill_the_disk: (0, 1, UNTOUCHED)}
+
+
+def break_at(moment: int, inside: Path, breaking: Callable[[], None]) -> list[int]:
+    """Calls `breaking` before the `moment`th time that this process is about to touch a file or folder in `inside`.
+
+    The list that is returned has that moment in it once it was reached.
+    """
+    seen, reached = 0, list[int]()
 
     def watch(event: str, arguments: tuple[object, ...]) -> None:
         nonlocal seen
@@ -178,39 +196,46 @@ def kill_at(moment: int, inside: Path) -> None:
         if any(str(inside) in str(argument) for argument in arguments if isinstance(argument, str | Path)):
             seen += 1
             if seen == moment:
-                os.kill(os.getpid(), signal.SIGKILL)
+                reached.append(moment)
+                breaking()
 
     sys.addaudithook(watch)
+    return reached
 
 
 @pytest.mark.parametrize("built_before", [False, True])
-def test_a_kill_at_any_moment_leaves_one_whole_generation(tmp_path: Path, built_before: bool) -> None:
+@pytest.mark.parametrize("breaking", [kill, fill_the_disk])
+def test_a_kill_or_a_full_disk_at_any_moment_leaves_one_whole_generation(
+    tmp_path: Path, breaking: Callable[[], None], built_before: bool
+) -> None:
     """Every moment at which a build touches the folder: before the first file to after the last."""
     old = dict.fromkeys((*FILES, "bundle/litert/model.tflite"), "old") if built_before else {}
     new = {**old, **dict.fromkeys(FILES, "new")}
-    seen, moment = [], 0
-    while True:
+    seen, moment, ended = [], 0, 1
+    while ended != UNTOUCHED:
         moment += 1
         out = tmp_path / str(moment)
         if built_before:
             publish(out, "old", tuple(old))
 
         def build(out: Path = out, moment: int = moment) -> None:
-            kill_at(moment, out)
+            broken = break_at(moment, out, breaking)
             publish(out, "new")
+            if not broken:
+                os._exit(UNTOUCHED)
 
         ended = in_a_child(build)
         found = visible(out)
         assert found in (old, new), f"a mixture at moment {moment}"
         seen.append(found == new)
-        if ended == 0:
-            break
-        assert ended == -signal.SIGKILL
+        assert ended in ENDS[breaking]
+        assert ended != 0 or found == new  # what calls itself done is done
         publish(out, "next")
         assert visible(out) == {**old, **dict.fromkeys(FILES, "next")}
         assert entries(out) == {".satchel", "bundle", "android", "report.json", "report.html"}
     assert moment > 20
-    assert seen == sorted(seen)  # first always the last one, from one moment on always the new one
+    if breaking is kill:
+        assert seen == sorted(seen)  # first always the last one, from one moment on always the new one
     assert True in seen
     assert False in seen
 

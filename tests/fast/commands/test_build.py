@@ -20,7 +20,7 @@ import pytest
 from satchel.backends.backend import Backend
 from satchel.backends.executorch import ExecuTorch
 from satchel.backends.litert import LiteRt
-from satchel.backends.registry import BACKENDS, backend_of
+from satchel.backends.registry import BACKENDS
 from satchel.bundle.folder import Bundle, read_bundle, verify_bundle, write_manifest
 from satchel.bundle.output import opened_output
 from satchel.bundle.slots import write_slots
@@ -30,7 +30,7 @@ from satchel.commands.build import BuildOptions, BuildResult
 from satchel.compile.assets import TextAssets, text_assets
 from satchel.compile.golden import TeacherForced
 from satchel.console import Console
-from satchel.errors import BundleError, OutputError, ReferenceMissingError, ToolMissingError, UsageError
+from satchel.errors import BundleError, OutputError, ToolMissingError, UsageError
 from satchel.formats import pte
 from satchel.formats.packing import PACKINGS
 from satchel.package.android.libraries import Packaged
@@ -44,7 +44,6 @@ from satchel.skeleton.spec import ProgramSpec
 from satchel.skeleton.table import Slot, write_skeleton
 from satchel.source.checkpoint import EMBEDDING, HEAD
 from satchel.source.directory import open_directory
-from satchel.source.remembered import reference_of, remembered_model
 from satchel.tools import Tools
 from satchel.validate.behaviour import Text
 from satchel.validate.measured import Behaviour, behaviour_gates
@@ -495,37 +494,3 @@ def test_the_lines_to_paste_name_the_repository_from_anywhere(
     lines = "\n".join(factory.build(out=Path("out")).gradle)
     assert f'uri("{(tmp_path / "out" / "android" / "maven").as_posix()}")' in lines
     assert 'implementation("g.h:tiny-int4:1")' in lines
-
-
-# --- stages that other commands share ---------------------------------------------------------------------------
-
-
-def workshop(tmp_path: Path) -> Workshop:
-    return Workshop(Cache(tmp_path / "cache"), Tools(), Console.quiet())
-
-
-def test_a_model_that_moved_is_asked_for(make_directory: Callable[..., Path], tmp_path: Path) -> None:
-    folder = make_directory("tiny")
-    sha256 = remembered_model(str(folder), workshop(tmp_path)).source.sha256
-    assert reference_of(sha256, None, workshop(tmp_path)).source.sha256 == sha256
-    moved = folder.rename(tmp_path / "moved")
-    with pytest.raises(ReferenceMissingError, match=r"no longer there.*--model MODEL"):
-        reference_of(sha256, None, workshop(tmp_path))
-    assert reference_of(sha256, str(moved), workshop(tmp_path)).source.sha256 == sha256
-    (moved / "model.safetensors").write_bytes(b"half")
-    with pytest.raises(ReferenceMissingError, match=r"can't be used any more.*--model MODEL"):
-        reference_of(sha256, None, workshop(tmp_path))
-
-
-def test_another_model_is_no_reference(make_directory: Callable[..., Path], tmp_path: Path) -> None:
-    other = make_directory("other", arrays=random_weights(TINY_CONFIG, seed=2))
-    with pytest.raises(ReferenceMissingError, match=r"content hash.*--model MODEL"):
-        reference_of("ab" * 32, str(other), workshop(tmp_path))
-    with pytest.raises(ReferenceMissingError, match=r"not in the cache.*--model MODEL"):
-        reference_of("cd" * 32, None, workshop(tmp_path))
-
-
-def test_a_bundle_for_an_unknown_backend_is_refused(make_bundle: Callable[..., Bundle], tmp_path: Path) -> None:
-    assert backend_of(make_bundle(tmp_path / "known")).name == "executorch"
-    with pytest.raises(BundleError, match=r"'newer'.*only executorch, litert, coreml"):
-        backend_of(make_bundle(tmp_path / "unknown", backend="newer"))
