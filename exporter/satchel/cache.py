@@ -22,7 +22,7 @@ from typing import IO, Any
 
 import platformdirs
 
-from satchel.files import canonical_json, new_folder
+from satchel.files import canonical_json, files_below, new_folder
 
 _RECORD = "entry.json"  # {"key": ..., "files": {relative path: bytes}}; used when it was last modified
 _BUILDING = ".building-"
@@ -92,7 +92,7 @@ class Cache:
         """Every complete folder."""
         for record in sorted(self.root.glob(f"*/[!.]*/{_RECORD}")):
             with suppress(FileNotFoundError):  # removed meanwhile
-                size = sum(file.stat().st_size for file in record.parent.rglob("*") if file.is_file())
+                size = sum(file.stat().st_size for file in files_below(record.parent))
                 yield Entry(record.parent.parent.name, record.parent, size, record.stat().st_mtime)
 
     def prune(self, older_than_s: float | None = None, max_bytes: int | None = None) -> list[Entry]:
@@ -153,8 +153,8 @@ def key_hash(key: Mapping[str, Any]) -> str:
 
 
 def _files(folder: Path) -> dict[str, int]:
-    found = (path for path in folder.rglob("*") if path.is_file() and path.name != _RECORD)
-    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in sorted(found)}
+    found = (path for path in files_below(folder) if path.name != _RECORD)
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in found}
 
 
 def _write_record(folder: Path, key: Mapping[str, Any]) -> None:

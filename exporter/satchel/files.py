@@ -65,6 +65,15 @@ def share(path: Path) -> None:
     path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
 
 
+def files_below(folder: Path) -> list[Path]:
+    """Every file below `folder`, at any depth, sorted.
+
+    Raises OSError for a folder that can't be read. `Path.glob` passes over it without a word (whatever the error, from
+    Python 3.13 on), and a list that lacks what is in it would be hashed or packed as if it were whole.
+    """
+    return sorted(path for place, _, names in _walk(folder) for name in names if (path := Path(place) / name).is_file())
+
+
 # --- whose a folder is --------------------------------------------------------------------------------------------
 
 
@@ -160,13 +169,22 @@ def assembled_folder(destination: Path) -> Iterator[Path]:
 
 def _recover(destination: Path) -> None:
     """What a killed run left beside `destination`: the last good folder is put back, old halves are removed."""
-    for previous in destination.parent.glob(f".{destination.name}.previous-*"):
+    for previous in _beside(destination, "previous"):
         if is_marked(previous) and not destination.exists():
             previous.rename(destination)
-    for half in destination.parent.glob(f".{destination.name}.new-*"):
+    for half in _beside(destination, "new"):
         with suppress(FileNotFoundError):  # its owner finished meanwhile
             if time.time() - half.stat().st_mtime > _ABANDONED_AFTER_S:
                 shutil.rmtree(half, ignore_errors=True)
+
+
+def _beside(destination: Path, kind: str) -> list[Path]:
+    folder = destination.parent
+    return (
+        [path for path in folder.iterdir() if path.name.startswith(f".{destination.name}.{kind}-")]
+        if folder.is_dir()
+        else []
+    )
 
 
 def link_tree(source: Path, target: Path) -> None:
@@ -186,13 +204,16 @@ def _link(source: str | Path, target: str | Path) -> None:
 
 
 def _files(folder: Path) -> set[str]:
-    """Paths of every file and link below `folder`. Raises OSError for a folder that can't be read: a list that lacks
-    what is in it would make ours look like the user's."""
+    """Paths of every file and link below `folder`."""
     return {
         (Path(place) / name).relative_to(folder).as_posix()
-        for place, folders, names in os.walk(folder, onerror=_refuse)
+        for place, folders, names in _walk(folder)
         for name in [*names, *(one for one in folders if (Path(place) / one).is_symlink())]
     }
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    return os.walk(folder, onerror=_refuse)
 
 
 def _refuse(error: OSError) -> None:

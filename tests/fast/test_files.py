@@ -1,16 +1,20 @@
 """Files and folders are whole or not there, and nothing is replaced that Satchel did not make."""
 
+import errno
 import json
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from satchel.bundle.folder import bundles_in
 from satchel.errors import OutputError
 from satchel.files import (
     MARKER,
     assembled_folder,
+    files_below,
     foreign_files,
     is_marked,
     link_tree,
@@ -19,6 +23,8 @@ from satchel.files import (
     require_replaceable,
     write_file,
 )
+from satchel.hashing import content_bytes, content_sha256
+from satchel.package.archive import folder_entries
 
 
 def fill(folder: Path, content: str) -> None:
@@ -32,6 +38,32 @@ def content(folder: Path) -> str:
 
 
 # --- files ---
+
+
+@pytest.mark.parametrize(
+    "read", [files_below, foreign_files, mark, content_sha256, content_bytes, folder_entries, bundles_in]
+)
+def test_a_folder_that_cannot_be_read_is_never_taken_for_an_empty_one(
+    read: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pathlib's glob is silent about it, whatever the error is from Python 3.13 on: half a folder would be hashed."""
+    fill(tmp_path / "folder", "one")
+
+    def broken(_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "scandir", broken)
+    monkeypatch.setattr(os, "listdir", broken)
+    with pytest.raises(OSError, match="Input/output error"):
+        read(tmp_path / "folder")
+
+
+def test_the_files_below_a_folder(tmp_path: Path) -> None:
+    fill(tmp_path / "folder", "one")
+    (tmp_path / "folder" / "a").write_text("")
+    (tmp_path / "folder" / "leads nowhere").symlink_to("nothing")
+    below = [path.relative_to(tmp_path).as_posix() for path in files_below(tmp_path)]
+    assert below == [f"folder/{MARKER}", "folder/a", "folder/inner/file"]
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

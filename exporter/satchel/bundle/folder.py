@@ -67,11 +67,17 @@ def verify_bundle(bundle: Bundle) -> None:
             )
 
 
+def bundles_in(folder: Path) -> list[Path]:
+    """The folders in `folder` that are bundles, in order of their names; none if it is not there."""
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in found if (path / MANIFEST).is_file() and not path.name.startswith(".")]
+
+
 def find_bundles(path: Path) -> list[Bundle]:
     """The bundle at `path`, or all bundles in the folder `path` in order of their names. Raises BundleError if none."""
     if (path / MANIFEST).is_file():
         return [read_bundle(path)]
-    folders = sorted(entry.parent for entry in path.glob(f"*/{MANIFEST}") if not entry.parent.name.startswith("."))
+    folders = bundles_in(path)
     if not folders:
         wrong = "does not exist" if not path.exists() else f"is no bundle and holds none (no {MANIFEST})"
         raise BundleError(f"{path} {wrong}. Name a bundle folder or the folder above it, e.g. build/bundle.")

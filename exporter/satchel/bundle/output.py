@@ -171,7 +171,7 @@ def _carry_over(last: Path, work: Path) -> None:
     for name in PUBLISHED:
         if (last / name).exists() and not (work / name).exists():
             link_tree(last / name, work / name)
-    for bundle in (last / BUNDLES).glob("*"):
+    for bundle in (last / BUNDLES).iterdir() if (last / BUNDLES).is_dir() else ():
         if not (work / BUNDLES / bundle.name).exists():
             link_tree(bundle, work / BUNDLES / bundle.name)
 

@@ -8,8 +8,7 @@ from typing import Any
 from satchel import __version__
 from satchel.backends.backend import Backend
 from satchel.backends.registry import BACKENDS, NATIVE_OFFSET, VARIANTS, backend_of
-from satchel.bundle.folder import Bundle, find_bundles, read_bundle, verify_bundle
-from satchel.bundle.manifest import MANIFEST
+from satchel.bundle.folder import Bundle, bundles_in, find_bundles, read_bundle, verify_bundle
 from satchel.bundle.output import ANDROID, BUNDLES, opened_output
 from satchel.commands.assemble import Ingredients, assemble
 from satchel.compile.assets import text_assets
@@ -190,8 +189,7 @@ def _with_context(recipe: Recipe, context: int | None) -> Recipe:
 
 def _neighbours(folder: Path, backends: Mapping[str, Backend]) -> list[Bundle]:
     """The bundles of the last build that this run does not replace; raises BundleError for one that can't be read."""
-    manifests = sorted(folder.glob(f"[!.]*/{MANIFEST}"))
-    return [read_bundle(manifest.parent) for manifest in manifests if manifest.parent.name not in backends]
+    return [read_bundle(bundle) for bundle in bundles_in(folder) if bundle.name not in backends]
 
 
 def _relatives(neighbours: Sequence[Bundle], checkpoint: Checkpoint, recipe: Recipe, console: Console) -> list[Bundle]:

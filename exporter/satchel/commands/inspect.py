@@ -11,6 +11,7 @@ from satchel.bundle.manifest import MANIFEST
 from satchel.errors import ModelNotFoundError, UsageError
 from satchel.formats import mlpackage_inspect, pte_inspect, tflite_inspect
 from satchel.formats.pte_inspect import StoredTensor
+from satchel.hashing import content_bytes
 
 
 @dataclass(frozen=True)
@@ -83,18 +84,12 @@ def inspect(path: Path) -> Listing:
         slots = file.with_name("slots.json") if file.with_name(MANIFEST).is_file() else None
         found = [TensorRow(file.name, **vars(tensor)) for tensor in read(file, slots)]
         rows += found
-        artifacts[file.name] = {"bytes": _bytes(file), "summary": _summary(found)}
+        artifacts[file.name] = {"bytes": content_bytes(file), "summary": _summary(found)}
     return Listing(tuple(rows), artifacts)
 
 
 def _programs(folder: Path) -> list[Path]:
     return [bundle.file("program") for bundle in find_bundles(folder)]
-
-
-def _bytes(artifact: Path) -> int:
-    """Of the file, or of all files in the folder that an .mlpackage is."""
-    files = [artifact] if artifact.is_file() else artifact.rglob("*")
-    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _summary(rows: Sequence[TensorRow]) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from satchel.errors import CorruptModelError, UnsupportedModelError
+from satchel.files import files_below
 from satchel.formats.mlpackage_blobs import WHOLE_TYPES, BlobFile, unpack
 from satchel.formats.protobuf import Message
 
@@ -215,7 +216,7 @@ class Package:
 
     def files(self) -> list[Path]:
         """All files of the package, sorted by path."""
-        return sorted(file for file in self.path.rglob("*") if file.is_file())
+        return files_below(self.path)
 
 
 def read_program(data: bytes, name: str = "the model") -> Program:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from satchel.errors import InternalError
+from satchel.files import files_below
 
 # The time Gradle gives its own reproducible archives; DOS time has no zone, and January 1980 underflows west of
 # Greenwich in some readers.
@@ -43,7 +44,7 @@ def jar_manifest() -> Entry:
 
 def folder_entries(folder: Path, prefix: str = "") -> list[Entry]:
     """Every file under `folder`, named by its path in it. A folder that does not exist has none."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = files_below(folder) if folder.is_dir() else []
     return [Entry(prefix + path.relative_to(folder).as_posix(), path) for path in files]
 
 

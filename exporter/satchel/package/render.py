@@ -8,6 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from satchel.errors import InternalError
+from satchel.files import files_below
 
 # Built by Maven, CMake or an IDE in a checkout: no source.
 _BUILT = {"target", "build", ".gradle", ".idea", ".kotlin"}
@@ -29,7 +30,7 @@ def template_files(root: Path, *parts: str) -> Iterator[Path]:
     """
     found: list[Path] = []
     for start in [root / part for part in parts] or [root]:
-        found += [start] if start.is_file() else [path for path in start.rglob("*") if path.is_file()]
+        found += [start] if start.is_file() else files_below(start)
     for relative in sorted(path.relative_to(root) for path in found):
         if not _BUILT & set(relative.parts) and "src/test/" not in relative.as_posix():
             yield relative

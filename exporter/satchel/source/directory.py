@@ -101,7 +101,7 @@ def _weight_files(folder: Path) -> list[str]:
     """Names of the safetensors files that make up the model."""
     if (folder / INDEX).is_file():
         return sorted({str(file) for file in _weight_map(folder).values()})
-    found = sorted(path.name for path in folder.glob("*.safetensors"))
+    found = sorted(path.name for path in folder.iterdir() if path.suffix == ".safetensors")
     if found == ["model.safetensors"] or len(found) == 1:
         return found
     if found:
