@@ -5,13 +5,15 @@ docs/benchmarks.md and docs/benchmarks.svg, and every measured value to BUILD/be
 """
 
 import argparse
+import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +35,7 @@ from satchel.source.checkpoint import Checkpoint
 from satchel.source.fetch import fetch
 from satchel.source.resolve import open_model
 from satchel.tools import Tools
-from satchel.validate.behaviour import Text
-from satchel.validate.texts import evaluation_texts
+from satchel.validate.texts import Evaluation, evaluation_texts
 
 ROOT = Path(__file__).resolve().parent.parent
 THREADS = (1, 2)
@@ -132,17 +133,17 @@ def _files(
     }
 
 
-def _texts(bundle: Bundle) -> list[Text]:
+def _texts(bundle: Bundle) -> Evaluation:
     tokenizer = Tokenizer.from_bytes(bundle.file("tokenizer").read_bytes())
     prompts = PromptProgram.from_json(bundle.file("prompt").read_text(encoding="utf-8"))
     return evaluation_texts(tokenizer, prompts if prompts.kind != "raw" else None, bundle.manifest.context_length)
 
 
 def _jobs(
-    files: Mapping[str, Path], texts: Sequence[Text], bundle: Bundle, work: Path, libraries: Path, packages: Path
+    files: Mapping[str, Path], texts: Evaluation, bundle: Bundle, work: Path, libraries: Path, packages: Path
 ) -> dict[str, Job]:
     """Every peer's job for one thread. The prompts are the beginnings of the longest evaluation texts."""
-    longest = sorted(texts, key=lambda text: len(text.ids), reverse=True)[:PROMPTS]
+    longest = sorted(texts.texts, key=lambda text: len(text.ids), reverse=True)[:PROMPTS]
     ids = [[int(token) for token in text.ids[: PROMPT_TOKENS + ANSWER_TOKENS]] for text in longest]
     if len(ids) < PROMPTS or min(map(len, ids)) < PROMPT_TOKENS + ANSWER_TOKENS:
         raise SystemExit(f"{PROMPTS} texts of {PROMPT_TOKENS + ANSWER_TOKENS} tokens are needed: build with --context")
@@ -154,7 +155,7 @@ def _jobs(
             chunk=bundle.manifest.prefill_chunk,
             prompts=[one[:PROMPT_TOKENS] for one in ids],
             answers=[one[PROMPT_TOKENS:] for one in ids],
-            texts=str((work / "reference.npz").resolve()),
+            texts=str((work / "reference").resolve()),
             libraries=str(libraries),
             packages=str(packages.resolve()),
             cache=str((work / WEIGHTS_CACHE).resolve()),
@@ -166,22 +167,22 @@ def _jobs(
 def _closeness(
     files: Mapping[str, Path],
     about: Mapping[str, str],
-    texts: Sequence[Text],
+    texts: Evaluation,
     checkpoint: Checkpoint,
     jobs: Mapping[str, Job],
     interpreters: Interpreters,
     work: Path,
 ) -> dict[str, Any]:
-    """Peer -> what its worker says. Kept: a file and a program that have been judged once are not judged again."""
+    """Peer -> what its worker says. Kept: a file and a program that were judged on these texts are not judged again."""
     kept_file = work / "closeness.json"
     kept = json.loads(kept_file.read_text(encoding="utf-8")) if kept_file.is_file() else {}
     keys = {
-        peer.key: f"{peer.key} {file_sha256(files[peer.file])} {about[peer.key]}"
+        peer.key: f"{peer.key} {file_sha256(files[peer.file])} {about[peer.key]} {_hash(texts)}"
         for peer in PEERS
         if peer.measures_closeness
     }
     missing = [peer for peer in PEERS if peer.key in keys and keys[peer.key] not in kept]
-    reference = work / "reference.npz"
+    reference = work / "reference"
     try:
         if missing:
             _write_reference(reference, texts, checkpoint)
@@ -190,19 +191,24 @@ def _closeness(
             kept_file.write_text(json.dumps(kept, indent=1), encoding="utf-8")
             _say(f"{peer.key}: {kept[keys[peer.key]]}")
     finally:
-        reference.unlink(missing_ok=True)
+        shutil.rmtree(reference, ignore_errors=True)
     return {key: kept[known] for key, known in keys.items()}
 
 
-def _write_reference(path: Path, texts: Sequence[Text], checkpoint: Checkpoint) -> None:
+def _write_reference(folder: Path, texts: Evaluation, checkpoint: Checkpoint) -> None:
     """Ids and the float model's logits of every text."""
     from satchel.validate.reference import Reference
 
     _say("The float model reads the evaluation texts")
     reference = Reference(checkpoint.config, checkpoint.read)
-    arrays: dict[str, Any] = {text.name: text.ids for text in texts}
-    arrays |= {f"{text.name}.logits": reference.logits(text.ids) for text in texts}
-    np.savez(path, **arrays)
+    folder.mkdir(exist_ok=True)
+    for index, text in enumerate(texts.all):
+        np.save(folder / f"{index}.ids.npy", text.ids)
+        np.save(folder / f"{index}.logits.npy", reference.logits(text.ids))
+
+
+def _hash(texts: Evaluation) -> str:
+    return hashlib.sha256(b"".join(text.ids.tobytes() for text in texts.all)).hexdigest()
 
 
 def _machine() -> dict[str, Any]:

@@ -9,10 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from satchel.cli import main
-from tiny_model import TINY_CONFIG, Arrays, random_weights
 
 BUILD = ("build", "--backend", "executorch")
 
@@ -25,14 +22,6 @@ class Workplace:
     out: Path
     cache: Path
     report: dict[str, Any]
-
-
-def sure_weights(seed: int = 1) -> Arrays:
-    """Random weights whose large tied table makes the model expect the token it has just read: 4 bits don't shake that,
-    as they would the near-ties of a merely random model."""
-    weights = random_weights(TINY_CONFIG, seed)
-    weights["model.embed_tokens.weight"] *= np.float32(10)
-    return weights
 
 
 def satchel(*words: object) -> tuple[int, Any, str]:

@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 
 from peers.job import Closeness, Job, Speed
 from satchel.reference.engine import Engine
-from satchel.validate.behaviour import Text, measure, pooled
+from satchel.validate.behaviour import measure
+from satchel.validate.expected import Expected
+from satchel.validate.fidelity import pooled
+from satchel.validate.texts import WHOLE_CONTEXT, Evaluation, Text
 
 
 def peak_mb() -> float:
@@ -43,12 +46,16 @@ def engine_speed(open_engine: Callable[[], Engine], job: Job, bare_mb: float) ->
 
 def engine_closeness(engine: Engine, job: Job) -> Closeness:
     """The product's own evaluation (satchel.validate.behaviour) on logits of the float model computed before."""
-    texts, logits = [], {}
-    with np.load(job.texts) as stored:
-        for name in sorted(key for key in stored.files if not key.endswith(".logits")):
-            texts.append(Text(name, stored[name]))
-            logits[stored[name].tobytes()] = stored[f"{name}.logits"]
-    results = pooled(measure(_InChunks(engine, job.chunk), lambda ids: logits[ids.tobytes()], texts))
+    folder = Path(job.texts)
+    count = len(list(folder.glob("*.ids.npy")))
+    ids = [np.load(folder / f"{index}.ids.npy") for index in range(count)]
+    *texts, whole = [Text(str(index), one) for index, one in enumerate(ids[:-1])] + [Text(WHOLE_CONTEXT, ids[-1])]
+    logits = {
+        text.name: np.load(folder / f"{index}.logits.npy", mmap_mode="r") for index, text in enumerate([*texts, whole])
+    }
+    evaluation = Evaluation(tuple(texts), whole, texts[0])
+    expected = Expected(evaluation, logits, dict.fromkeys(logits, 0.0), lambda rows: rows)
+    results = pooled(measure(_InChunks(engine, job.chunk), expected))
     return Closeness(results.kl_mean, results.top1, len(results.kl))
 
 

@@ -74,6 +74,10 @@ class BadWeightsError(ModelError):
     """A tensor is missing, has the wrong shape, or holds NaN or infinity."""
 
 
+class NonsenseError(ModelError):
+    """The float model itself does not predict text."""
+
+
 class TokenizerError(ModelError):
     """The tokenizer is missing, does not match the embedding, or can't be represented exactly."""
 

@@ -8,7 +8,8 @@ from xdist.scheduler import LoadScopeScheduling
 
 from satchel.cache import Cache
 from tiny_model import TINY_CONFIG, write_directory
-from workplace import BUILD, Workplace, satchel, sure_weights
+from trained_model import trained_weights
+from workplace import BUILD, Workplace, satchel
 
 HERE = Path(__file__).parent
 # What makes the real model's programs, and what uses them: two of the real model's lowerings would need 8 GB.
@@ -47,7 +48,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneProc
 def one_build(tmp_path_factory: pytest.TempPathFactory, sdk_cache: Cache) -> Workplace:
     """With a cache of its own, which has nothing but what was compiled."""
     folder = tmp_path_factory.mktemp("work")
-    model = write_directory(folder / "tiny", TINY_CONFIG, sure_weights())
+    model = write_directory(folder / "tiny", TINY_CONFIG, trained_weights())
     (folder / "cache").mkdir()
     for compiled in ("sdk", "host"):
         (sdk_cache.root / compiled).mkdir(exist_ok=True)

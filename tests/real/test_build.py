@@ -10,7 +10,8 @@ import pytest
 
 from satchel.bundle.folder import find_bundles, read_bundle, verify_bundle
 from tiny_model import TINY_CONFIG, random_weights, write_directory
-from workplace import BUILD, Workplace, digests, satchel, sure_weights
+from trained_model import trained_weights
+from workplace import BUILD, Workplace, digests, satchel
 
 ARTIFACT_KEYS = {
     "artifact", "bytes", "bits_per_weight", "kl_mean", "kl_p99", "top1", "ppl_ratio", "tokens", "graph_max_abs",
@@ -122,7 +123,7 @@ def test_a_fine_tune_reuses_the_skeleton(place: Workplace, tmp_path: Path, monke
 
     monkeypatch.setattr("satchel.validate.graph.prove", unwanted)
     monkeypatch.setattr("satchel.lower.executorch.lower_skeleton", unwanted)
-    fine_tune = write_directory(tmp_path / "tuned", TINY_CONFIG, sure_weights(2), dtype="BF16")
+    fine_tune = write_directory(tmp_path / "tuned", TINY_CONFIG, trained_weights(2), dtype="BF16")
     code, report, _ = satchel(*BUILD, fine_tune, "--context", 96, "--out", tmp_path / "out", "--no-validate", "--json")
     assert code == 0
     part = report["backends"]["executorch"]
@@ -152,7 +153,7 @@ def test_a_build_that_breaks_off_leaves_everything_as_it_was(
     context: int,
     what: type[BaseException],
 ) -> None:
-    other = write_directory(tmp_path / "tiny", TINY_CONFIG, sure_weights(3))
+    other = write_directory(tmp_path / "tiny", TINY_CONFIG, trained_weights(3))
     before, listed = digests(place.out), set(place.out.rglob("*"))
     reached = []
 

@@ -11,7 +11,8 @@ import pytest
 from satchel.bundle.folder import read_bundle, write_manifest
 from satchel.formats import pte
 from tiny_model import TINY_CONFIG, random_weights, write_directory, write_json
-from workplace import Workplace, satchel, sure_weights
+from trained_model import trained_weights
+from workplace import Workplace, satchel
 
 
 def test_validate_says_the_same_again(place: Workplace, tmp_path: Path) -> None:
@@ -52,7 +53,7 @@ def test_validate_needs_the_model_that_the_bundle_was_made_from(place: Workplace
         assert code == 4
         assert str(moved) in said
         assert "--model MODEL" in said
-        other = write_directory(tmp_path / "other", TINY_CONFIG, sure_weights(9))
+        other = write_directory(tmp_path / "other", TINY_CONFIG, trained_weights(9))
         code, _, said = satchel("validate", bundle, "--model", other)
         assert code == 4
         assert "content hash" in said

@@ -1,6 +1,6 @@
 """One backend's bundle: fill the skeleton, prove the artifact, write everything a device needs beside it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,12 @@ from satchel.report.report import BackendReport, FileRecord
 from satchel.skeleton.spec import ProgramSpec
 from satchel.source.checkpoint import Checkpoint
 from satchel.source.support import key_rows
-from satchel.validate.behaviour import Text
-from satchel.validate.measured import Behaviour, has_reference
+from satchel.validate.excerpts import excerpts
+from satchel.validate.expected import Expected
+from satchel.validate.measured import Behaviour
 from satchel.validate.proofs import Program, backend_report
 from satchel.validate.skeletons import proven_skeleton
 from satchel.validate.targets.host import measure_once
-from satchel.validate.texts import evaluation_texts, excerpts
 from satchel.versions import pinned
 from satchel.workshop import Workshop
 
@@ -32,7 +32,8 @@ from satchel.workshop import Workshop
 class Ingredients:
     """What every bundle of one build is made from.
 
-    validate: measure behaviour. companions: also write what the backend's own engine reads (LiteRT-LM's file).
+    expected: what the float reference expects of the evaluation texts; None if behaviour is not to be measured.
+    companions: also write what the backend's own engine reads (LiteRT-LM's file).
     """
 
     checkpoint: Checkpoint
@@ -40,7 +41,7 @@ class Ingredients:
     spec: ProgramSpec
     weights: StoredQuantizedCheckpoint
     assets: TextAssets
-    validate: bool
+    expected: Expected | None
     companions: bool
 
 
@@ -57,7 +58,8 @@ def assemble(backend: Backend, made_from: Ingredients, folder: Path, workshop: W
         difference, equal = program.difference_from_skeleton(), program.weights_equal()
         stage.note(f"{len(equal)} tensors written and read back")
     limits = gate_limits(made_from.recipe.gates.get(backend.name))
-    behaviour = _behaviour(program, assets, limits, workshop) if made_from.validate else None
+    expected = made_from.expected
+    behaviour = None if expected is None else _behaviour(program, expected, assets, limits, workshop)
     figures = behaviour.figures if behaviour else None
     report = backend_report(program, difference, equal, figures, workshop.tools.versions())
 
@@ -93,22 +95,11 @@ def assemble(backend: Backend, made_from: Ingredients, folder: Path, workshop: W
 
 
 def _behaviour(
-    program: Program, assets: TextAssets, limits: Mapping[str, float], workshop: Workshop
-) -> Behaviour | None:
-    """The measurement on this machine; None without torch."""
-    if not has_reference():
-        workshop.console.warn(
-            "No float reference can be computed here (torch is not installed): behaviour is not measured and the "
-            "verdict is weights-only."
-        )
-        return None
-    prompts = assets.program if assets.program.kind != "raw" else None
-    texts = evaluation_texts(assets.tokenizer, prompts, program.spec.context_length)
-    return _in_words(measure_once(program, texts, limits, workshop), texts, assets)
-
-
-def _in_words(behaviour: Behaviour, texts: Sequence[Text], assets: TextAssets) -> Behaviour:
-    worst = excerpts(behaviour.worst, texts, assets.tokenizer)
+    program: Program, expected: Expected, assets: TextAssets, limits: Mapping[str, float], workshop: Workshop
+) -> Behaviour:
+    """The measurement on this machine, its worst positions in words."""
+    behaviour = measure_once(program, expected, limits, workshop)
+    worst = excerpts(behaviour.worst, expected.evaluation.all, assets.tokenizer)
     return replace(behaviour, figures=replace(behaviour.figures, worst=worst))
 
 

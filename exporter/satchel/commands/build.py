@@ -11,7 +11,7 @@ from satchel.backends.registry import BACKENDS, NATIVE_OFFSET, VARIANTS, backend
 from satchel.bundle.folder import Bundle, bundles_in, find_bundles, read_bundle, verify_bundle
 from satchel.bundle.output import ANDROID, BUNDLES, opened_output
 from satchel.commands.assemble import Ingredients, assemble
-from satchel.compile.assets import text_assets
+from satchel.compile.assets import TextAssets, text_assets
 from satchel.console import ArtifactRow, Console
 from satchel.errors import UsageError
 from satchel.files import require_apart
@@ -43,8 +43,10 @@ from satchel.source.checkpoint import Checkpoint
 from satchel.source.remembered import remembered_model
 from satchel.source.support import check_context_length
 from satchel.validate import same_codes
-from satchel.validate.measured import has_reference
+from satchel.validate.expected import Expected
+from satchel.validate.reference_pass import expected, has_reference, require_sense
 from satchel.validate.skeletons import is_lowered
+from satchel.validate.texts import evaluation_texts
 from satchel.versions import require_pinned
 from satchel.workshop import Workshop
 
@@ -122,13 +124,14 @@ def build(options: BuildOptions, console: Console) -> BuildResult:
             _require_packages(backend, spec, options.validate, workshop)
         relatives = _relatives(neighbours, checkpoint, recipe, console)
 
+        assets = text_assets(checkpoint, workshop)
         made_from = Ingredients(
             checkpoint=checkpoint,
             recipe=recipe,
             spec=spec,
-            assets=text_assets(checkpoint, workshop),
+            assets=assets,
+            expected=_expected(checkpoint, assets, spec, workshop) if options.validate else None,
             weights=quantized(checkpoint, plan, workshop),
-            validate=options.validate,
             companions=options.companions,
         )
         parts = {
@@ -177,6 +180,22 @@ def _require_packages(backend: Backend, spec: ProgramSpec, validate: bool, works
     """
     if not is_lowered(backend, spec, workshop) or (validate and has_reference()):
         require_pinned(backend.name)
+
+
+def _expected(checkpoint: Checkpoint, assets: TextAssets, spec: ProgramSpec, workshop: Workshop) -> Expected | None:
+    """What the float reference expects, before any slow work; None without torch. Raises NonsenseError if what it
+    expects is nonsense."""
+    if not has_reference():
+        workshop.console.warn(
+            "No float reference can be computed here (torch is not installed): behaviour is not measured and the "
+            "verdict is weights-only."
+        )
+        return None
+    prompts = assets.program if assets.program.kind != "raw" else None
+    found = expected(checkpoint, evaluation_texts(assets.tokenizer, prompts, spec.context_length), workshop)
+    if doubt := require_sense(found):
+        workshop.console.warn(doubt)
+    return found
 
 
 def _with_context(recipe: Recipe, context: int | None) -> Recipe:

@@ -29,10 +29,12 @@ from satchel.skeleton.spec import ProgramSpec
 from satchel.source.checkpoint import Checkpoint
 from satchel.source.remembered import reference_of
 from satchel.validate import same_codes
+from satchel.validate.excerpts import excerpts
 from satchel.validate.proofs import Program, backend_report
+from satchel.validate.reference_pass import expected, require_sense
 from satchel.validate.skeletons import proven_skeleton
 from satchel.validate.targets import TARGETS
-from satchel.validate.texts import evaluation_texts, excerpts, user_texts
+from satchel.validate.texts import evaluation_texts, user_texts
 from satchel.workshop import Workshop
 
 
@@ -118,13 +120,16 @@ def _prove(
     tokenizer = Tokenizer.from_bytes(bundle.file("tokenizer").read_bytes())
     prompts = PromptProgram.from_json(bundle.file("prompt").read_text(encoding="utf-8"))
     if options.texts:
-        texts = user_texts(options.texts, tokenizer, manifest.context_length)
+        evaluation = user_texts(options.texts, tokenizer, manifest.context_length)
     else:
-        texts = evaluation_texts(tokenizer, prompts if prompts.kind != "raw" else None, manifest.context_length)
+        evaluation = evaluation_texts(tokenizer, prompts if prompts.kind != "raw" else None, manifest.context_length)
+    found = expected(checkpoint, evaluation, workshop)
+    if not options.texts and (doubt := require_sense(found)):
+        workshop.console.warn(doubt)
     with workshop.console.stage("Validate") as stage:
-        stage.note(f"{sum(len(text.ids) for text in texts)} tokens through {options.target}")
-        behaviour = TARGETS[options.target](program, texts, manifest.verdict.gates, stage.progress, workshop)
-    figures = replace(behaviour.figures, worst=excerpts(behaviour.worst, texts, tokenizer))
+        stage.note(f"{evaluation.tokens} tokens through {options.target}")
+        behaviour = TARGETS[options.target](program, found, manifest.verdict.gates, stage.progress, workshop)
+    figures = replace(behaviour.figures, worst=excerpts(behaviour.worst, evaluation.all, tokenizer))
     report = backend_report(program, difference, equal, figures, workshop.tools.versions(), options.target)
     files = tuple(FileRecord(file.role, file.file, file.bytes, file.sha256) for file in manifest.artifacts)
     return replace(report, files=files, tools={**manifest.tools, **report.tools})

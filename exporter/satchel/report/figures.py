@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -17,21 +18,59 @@ GRAPH_TOLERANCE = 1e-4
 HISTOGRAM_EDGES = tuple(float(f"{10 ** (quarter / 4):.4g}") for quarter in range(-20, 5))
 
 
+CONFIDENCE = 0.95  # of a bound
+_DEVIATIONS = NormalDist().inv_cdf(CONFIDENCE)
+
+
 @dataclass(frozen=True)
 class Gate:
-    """One figure and its limit. `at_least`: the figure must not be below the limit (else: not above)."""
+    """One figure and its limit. `at_least`: the figure must not be below the limit (else: not above).
+
+    error: standard error of a figure that is a mean over a sample; its one-sided bound of 95 % is then what must keep
+    the limit: the bound on the side of the limit, or, `in_favour`, the one on the other side.
+    """
 
     value: float
     limit: float
     at_least: bool = False
+    error: float | None = None
+    in_favour: bool = False
+
+    @property
+    def bound(self) -> float:
+        return self.value + _DEVIATIONS * (self.error or 0.0) * (-1 if self.at_least != self.in_favour else 1)
 
     @property
     def passed(self) -> bool:
         """False for a figure that is not a number, whatever the limit."""
-        return self.value >= self.limit if self.at_least else self.value <= self.limit
+        return self.bound >= self.limit if self.at_least else self.bound <= self.limit
+
+    @property
+    def told(self) -> str:
+        """The figure and what was asked of it, in words."""
+        bound = "" if self.error is None else f" ({self.bound:.4g} with {CONFIDENCE:.0%} confidence)"
+        return f"{self.value:.4g}{bound} and must be {'at least' if self.at_least else 'at most'} {self.limit:.4g}"
 
     def to_dict(self) -> Json:
-        return {"value": finite(self.value), "limit": self.limit, "passed": self.passed, "at_least": self.at_least}
+        return {
+            "value": finite(self.value),
+            "bound": finite(self.bound),
+            "limit": self.limit,
+            "passed": self.passed,
+            "at_least": self.at_least,
+        }
+
+
+@dataclass(frozen=True)
+class Quarter:
+    """Mean KL over what was measured of one quarter of the context, nats, and its standard error."""
+
+    kl: float
+    standard_error: float | None
+
+    @property
+    def lower_bound(self) -> float:
+        return self.kl - _DEVIATIONS * (self.standard_error or 0.0)
 
 
 @dataclass(frozen=True)
@@ -104,7 +143,8 @@ class Figures:
     """What one target (host, jvm, ...) measured over all texts. Speeds in tokens per second, times in seconds;
     None where the program was evaluated rather than run.
 
-    kl_standard_error, top1_standard_error, reference_bits_per_byte: as in TextFigures. worst_share: the part of all
+    kl_standard_error, top1_standard_error, reference_bits_per_byte: as in TextFigures. kl_by_quarter: of the text that
+    fills the context. kl_at_end: KL of the context's last positions one by one. worst_share: the part of all
     divergence that comes from the worst hundredth of the positions, None if there is no divergence. peak_rss_mb: the
     most resident memory that the program added to its process while it was timed, in 10^6 bytes. machine: where it ran.
     worst: the positions of the largest KL, largest first.
@@ -122,6 +162,8 @@ class Figures:
     kl_standard_error: float | None = None
     top1_standard_error: float | None = None
     reference_bits_per_byte: float | None = None
+    kl_by_quarter: tuple[Quarter, ...] = ()
+    kl_at_end: tuple[float, ...] = ()
     worst_share: float | None = None
     machine: str = ""
     texts: tuple[TextFigures, ...] = ()
@@ -132,6 +174,9 @@ class Figures:
     def to_dict(self) -> Json:
         return {
             **{name: finite(value) for name, value in vars(self).items() if name not in _NESTED},
+            "kl_by_quarter": [finite(quarter.kl) for quarter in self.kl_by_quarter],
+            "kl_by_quarter_standard_error": [finite(quarter.standard_error) for quarter in self.kl_by_quarter],
+            "kl_at_end": [finite(kl) for kl in self.kl_at_end],
             "texts": [{name: finite(value) for name, value in asdict(text).items()} for text in self.texts],
             "histogram": asdict(self.histogram),
             "worst": [asdict(excerpt) for excerpt in self.worst],
@@ -139,7 +184,7 @@ class Figures:
         }
 
 
-_NESTED = ("texts", "histogram", "worst", "gates")
+_NESTED = ("kl_by_quarter", "kl_at_end", "texts", "histogram", "worst", "gates")
 
 UNMEASURED: Json = {
     **dict.fromkeys(
@@ -147,6 +192,7 @@ UNMEASURED: Json = {
     ),
     **dict.fromkeys(("kl_standard_error", "top1_standard_error", "reference_bits_per_byte", "worst_share")),
     "machine": "",
+    **dict.fromkeys(("kl_by_quarter", "kl_by_quarter_standard_error", "kl_at_end")),
     "texts": [],
     "histogram": None,
     "worst": [],

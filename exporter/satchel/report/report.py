@@ -20,7 +20,7 @@ from satchel.source.checkpoint import Checkpoint
 
 REPORT_JSON = "report.json"
 REPORT_HTML = "report.html"
-SCHEMA = 3  # of what report.json has beyond its fixed fields; a report of another one is not added to
+SCHEMA = 4  # of what report.json has beyond its fixed fields; a report of another one is not added to
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,7 @@ class BackendReport:
     @property
     def failed_proofs(self) -> list[str]:
         """What failed, each with its value and limit."""
-        failed = [
-            f"{name} is {gate.value:.4g} and must be {'at least' if gate.at_least else 'at most'} {gate.limit:.4g}"
-            for name, gate in self.all_gates.items()
-            if not gate.passed
-        ]
+        failed = [f"{name} is {gate.told}" for name, gate in self.all_gates.items() if not gate.passed]
         if self.difference:
             failed.append(f"the program is not the one that was lowered and proven: {self.difference}")
         if not self.weights_equal:

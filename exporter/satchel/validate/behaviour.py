@@ -1,244 +1,124 @@
-"""Behaviour: how far the program's next-token distributions are from the float reference's, over held-out text.
+"""Behaviour: the program reads the evaluation texts, and every next-token distribution is held against the reference's.
 
-Teacher forcing: both models read the same text and predict every next token. int8 activations make single logits
-chaotic, so nothing here compares them one by one; KL divergence, top-1 agreement and perplexity are means over text.
+Teacher forcing: both models read the same text and predict every next token. The program reads the texts token by
+token; the one that fills the context it reads as an app reads a long prompt, in prefill chunks of full length, with
+some tokens after each of them one by one, so that a prefill that differs from decode shows, and so does a program that
+is wrong only late in its context.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from satchel.reference.engine import Engine, EvaluatorEngine
+from satchel.validate.expected import ROWS, Expected
+from satchel.validate.fidelity import Comparison, Fidelity
+from satchel.validate.texts import WHOLE_CONTEXT, Text
 
-WORST = 10  # positions that are kept to be looked at
+LAST = 8  # positions at the end of the context that are read one by one
 _CLUSTER = 32  # neighbouring positions that are taken to depend on one another
-_WORDS = 3  # next tokens kept of each model there
+_IN_WHOLE = 256  # positions to measure in the whole context, about
+_DECODED = 4  # tokens at the end of a text that an evaluator reads one by one
 
 
 @dataclass(frozen=True)
-class Text:
-    """One evaluation text as token ids int64 [n]. bytes: what of it the tokens after the first are in UTF-8; 0 if that
-    is not known."""
+class Step:
+    """One forward: it reads the tokens start <= index < end of a text, and the logits after those from `measured` on
+    are compared. cluster: which positions belong together; None for those of 32 neighbours."""
 
-    name: str
-    ids: NDArray[np.int64]
-    bytes: int = 0
-
-
-@dataclass(frozen=True)
-class Position:
-    """One place where the program was far from the reference.
-
-    text: its name. index: of the last token read. in_chunk: that token ended a prefill chunk, else it was read by
-    itself. kl: nats. original, packaged: (id, probability) of the likeliest next tokens, the reference's and the
-    program's.
-    """
-
-    text: str
-    index: int
-    in_chunk: bool
-    kl: float
-    original: tuple[tuple[int, float], ...]
-    packaged: tuple[tuple[int, float], ...]
-
-
-@dataclass(frozen=True)
-class Fidelity:
-    """Per position: KL(reference || program) in nats, top-1 agreement, and both models' negative log-likelihood of the
-    token that follows (one position fewer: the last token has no successor). worst: the positions of the largest KL,
-    largest first.
-
-    cluster: which of the positions belong together, int [n]: those of 32 neighbours of one text, since what is hard to
-    predict in one is hard in the next. reference_bits: what the reference needs for the whole text, whose `bytes` are
-    counted as in Text.
-    """
-
-    kl: NDArray[np.float64]
-    agree: NDArray[np.bool_]
-    reference_nll: NDArray[np.float64]
-    program_nll: NDArray[np.float64]
-    worst: tuple[Position, ...] = ()
-    cluster: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    reference_bits: float = 0.0
-    bytes: int = 0
+    start: int
+    end: int
+    measured: int
+    cluster: int | None = None
 
     @property
-    def kl_mean(self) -> float:
-        return float(self.kl.mean())
-
-    @property
-    def kl_p99(self) -> float:
-        return float(np.percentile(self.kl, 99))
-
-    @property
-    def top1(self) -> float:
-        return float(self.agree.mean())
-
-    @property
-    def kl_standard_error(self) -> float | None:
-        return standard_error(self.kl, self.cluster)
-
-    @property
-    def top1_standard_error(self) -> float | None:
-        return standard_error(self.agree.astype(np.float64), self.cluster)
-
-    @property
-    def reference_bits_per_byte(self) -> float | None:
-        """How well the reference itself predicts the text, whatever its tokens are: 8 is chance over all bytes."""
-        return self.reference_bits / self.bytes if self.bytes else None
-
-    @property
-    def perplexity_ratio(self) -> float:
-        """Program's perplexity over the reference's."""
-        return float(np.exp(self.program_nll.mean() - self.reference_nll.mean()))
-
-
-def standard_error(values: NDArray[np.float64], cluster: NDArray[np.int64]) -> float | None:
-    """Standard error of the mean of `values` [n], of which those of one cluster [n] depend on one another.
-
-    The estimate for the mean of clusters of unequal size (Cochran, Sampling Techniques, 3rd edition, section 9A.3,
-    without the correction for a finite population). None for fewer than two clusters.
-    """
-    names, which = np.unique(cluster, return_inverse=True)
-    if len(names) < 2 or len(values) != len(cluster):
-        return None
-    residuals = np.bincount(which, weights=values - values.mean())
-    return float(np.sqrt(len(names) / (len(names) - 1) * np.sum(residuals**2)) / len(values))
+    def in_chunk(self) -> bool:
+        return self.end - self.start > 1
 
 
 def measure(
-    engine: Engine,
-    reference: Callable[[NDArray[np.int64]], NDArray[np.float32]],
-    texts: Sequence[Text],
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    engine: Engine, expected: Expected, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Mapping[str, Fidelity]:
-    """text name -> Fidelity. `reference` maps ids [n] to logits float32 [n, vocab].
-
-    The program reads each text twice: token by token, which gives every position, and in prefill chunks of full
-    length, whose last logits count as positions of their own, so that a prefill that differs from decode shows. An
-    evaluator takes every position but the last few from the chunks.
-    """
-    total, done = sum(len(text.ids) for text in texts), 0
+    """text name -> Fidelity, of every text that the reference has read."""
+    total, done = expected.evaluation.tokens, 0
     results: dict[str, Fidelity] = {}
-    for text in texts:
-        comparison = _Comparison(text, _log_probabilities(reference(text.ids)))
-        readings = (
-            _read_in_chunks(engine, text.ids) if isinstance(engine, EvaluatorEngine) else _read_twice(engine, text.ids)
-        )
-        for position, logits, in_chunk in readings:
-            comparison.add(position, logits, in_chunk)
-            if not in_chunk and position % 32 == 0:
-                progress(done + position, total)
+    for text in expected.evaluation.all:
+        comparison = Comparison(text, expected.bits[text.name])
+        for steps in _grouped(_steps(engine, text)):
+            rows = iter(
+                expected.log_probabilities(text.name, [i for one in steps for i in range(one.measured, one.end)])
+            )
+            for step in steps:
+                for index, logits in _run(engine, text, step):
+                    comparison.add(
+                        index,
+                        next(rows),
+                        logits,
+                        in_chunk=step.in_chunk and index == step.end - 1,
+                        cluster=index // _CLUSTER if step.cluster is None else step.cluster,
+                    )
+            progress(done + steps[-1].end, total)
         done += len(text.ids)
-        progress(done, total)
         results[text.name] = comparison.fidelity()
     return results
 
 
-# position, logits [vocab] after it, whether they are the last ones of a prefill chunk
-_Readings = Iterator[tuple[int, NDArray[np.float32], bool]]
+def _run(engine: Engine, text: Text, step: Step) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """(index, logits [vocab] after that token) of what the step measures."""
+    ids = text.ids[step.start : step.end]
+    if isinstance(engine, EvaluatorEngine) and step.in_chunk:
+        every = engine.forward_each(ids, step.start)
+        yield from ((index, every[index - step.start]) for index in range(step.measured, step.end))
+        return
+    logits = engine.forward(ids, step.start)
+    if step.measured < step.end:
+        yield step.end - 1, logits
 
 
-def _read_twice(engine: Engine, ids: NDArray[np.int64]) -> _Readings:
-    """Token by token, then in prefill chunks."""
-    for position in range(len(ids)):
-        yield position, engine.forward(ids[position : position + 1], position), False
-    for start in range(0, len(ids), engine.prefill_chunk):
-        chunk = ids[start : start + engine.prefill_chunk]
-        yield start + len(chunk) - 1, engine.forward(chunk, start), True
+def _grouped(steps: Iterator[Step]) -> Iterator[list[Step]]:
+    """Steps that measure ROWS positions together, or one that measures more."""
+    group: list[Step] = []
+    rows = 0
+    for step in steps:
+        if group and rows + step.end - step.measured > ROWS:
+            yield group
+            group, rows = [], 0
+        group.append(step)
+        rows += step.end - step.measured
+    if group:
+        yield group
 
 
-def _read_in_chunks(engine: EvaluatorEngine, ids: NDArray[np.int64]) -> _Readings:
-    """In prefill chunks that give all their positions; the last few of the text token by token."""
-    one_by_one = max(len(ids) - _DECODED, 0)
-    for start in range(0, len(ids), engine.prefill_chunk):
-        every = engine.forward_each(ids[start : start + engine.prefill_chunk], start)
-        for position, logits in enumerate(every[: max(one_by_one - start, 0)], start):
-            yield position, logits, False
-        yield start + len(every) - 1, every[-1], True
-    for position in range(one_by_one, len(ids)):
-        yield position, engine.forward(ids[position : position + 1], position), False
+def _steps(engine: Engine, text: Text) -> Iterator[Step]:
+    count, chunk = len(text.ids), engine.prefill_chunk
+    if isinstance(engine, EvaluatorEngine):
+        return _every_position(count, chunk, LAST if text.name == WHOLE_CONTEXT else _DECODED)
+    if text.name == WHOLE_CONTEXT:
+        return _as_a_prompt(count, chunk)
+    return (Step(index, index + 1, index) for index in range(count))
 
 
-_DECODED = 16
+def _every_position(count: int, chunk: int, last: int) -> Iterator[Step]:
+    """Chunks that give all their positions; the last few tokens one by one."""
+    one_by_one = max(count - last, 0)
+    for start in range(0, one_by_one, chunk):
+        yield Step(start, min(start + chunk, one_by_one), start)
+    for index in range(one_by_one, count):
+        yield Step(index, index + 1, index)
 
 
-def pooled(results: Mapping[str, Fidelity]) -> Fidelity:
-    """All positions of all texts together."""
-    parts = list(results.values())
-    before = np.cumsum([0, *(part.cluster.max(initial=-1) + 1 for part in parts)])
-    return Fidelity(
-        kl=np.concatenate([part.kl for part in parts]),
-        agree=np.concatenate([part.agree for part in parts]),
-        reference_nll=np.concatenate([part.reference_nll for part in parts]),
-        program_nll=np.concatenate([part.program_nll for part in parts]),
-        worst=_worst(position for part in parts for position in part.worst),
-        cluster=np.concatenate([part.cluster + first for part, first in zip(parts, before, strict=False)]),
-        reference_bits=sum(part.reference_bits for part in parts),
-        bytes=sum(part.bytes for part in parts),
-    )
-
-
-class _Comparison:
-    """One text's positions so far. Of the distributions themselves nothing is kept but the worst ones' peaks."""
-
-    def __init__(self, text: Text, expected: NDArray[np.float64]) -> None:
-        """expected: the reference's log-probabilities [n, vocab]."""
-        self._text, self._expected = text, expected
-        self._index: list[int] = []
-        self._kl: list[float] = []
-        self._agree: list[bool] = []
-        self._nll: list[tuple[float, float]] = []
-        self._worst: tuple[Position, ...] = ()
-
-    def add(self, index: int, logits: NDArray[np.float32], in_chunk: bool = False) -> None:
-        """The program's logits [vocab] after token `index`."""
-        original, packaged = self._expected[index], _log_probabilities(logits)
-        kl = float(np.sum(np.exp(original) * (original - packaged)))
-        self._index.append(index)
-        self._kl.append(kl)
-        self._agree.append(bool(original.argmax() == packaged.argmax()))
-        if index + 1 < len(self._text.ids):
-            following = self._text.ids[index + 1]
-            self._nll.append((-float(original[following]), -float(packaged[following])))
-        if kl > (self._worst[-1].kl if len(self._worst) == WORST else -np.inf):
-            found = Position(self._text.name, index, in_chunk, kl, _likeliest(original), _likeliest(packaged))
-            self._worst = _worst((*self._worst, found))
-
-    def fidelity(self) -> Fidelity:
-        pairs = np.array(self._nll, np.float64).reshape(-1, 2)
-        ids = self._text.ids
-        bits = -self._expected[np.arange(len(ids) - 1), ids[1:]].sum() / np.log(2)
-        return Fidelity(
-            kl=np.array(self._kl),
-            agree=np.array(self._agree),
-            reference_nll=pairs[:, 0],
-            program_nll=pairs[:, 1],
-            worst=self._worst,
-            cluster=np.array(self._index, np.int64) // _CLUSTER,
-            reference_bits=float(bits),
-            bytes=self._text.bytes,
-        )
-
-
-def _worst(positions: Iterable[Position]) -> tuple[Position, ...]:
-    """The ten of the largest KL; a place that was read in both ways counts once."""
-    found: dict[tuple[str, int], Position] = {}
-    for position in sorted(positions, key=lambda one: -one.kl):
-        found.setdefault((position.text, position.index), position)
-    return tuple(found.values())[:WORST]
-
-
-def _likeliest(log_probabilities: NDArray[np.float64]) -> tuple[tuple[int, float], ...]:
-    order = np.argsort(-log_probabilities, kind="stable")[:_WORDS]
-    return tuple((int(token), float(np.exp(log_probabilities[token]))) for token in order)
-
-
-def _log_probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Log-softmax over the last axis in double precision."""
-    wide = logits.astype(np.float64)
-    wide -= wide.max(axis=-1, keepdims=True)
-    wide -= np.log(np.exp(wide).sum(axis=-1, keepdims=True))
-    return wide
+def _as_a_prompt(count: int, chunk: int) -> Iterator[Step]:
+    """Chunks of full length, at least eight, each followed by some tokens one by one, which its last position and they
+    are a cluster of; the last tokens one by one."""
+    chunk = min(chunk, max(1, count // 8))
+    decoded = min(chunk, max(1, round(chunk * _IN_WHOLE / count)))
+    end, cluster, start = max(count - LAST, 0), 0, 0
+    while start < end:
+        after_chunk = min(start + chunk, end)
+        yield Step(start, after_chunk, after_chunk - 1, cluster)
+        start = min(after_chunk + decoded, end)
+        yield from (Step(index, index + 1, index, cluster) for index in range(after_chunk, start))
+        cluster += 1
+    yield from (Step(index, index + 1, index, cluster) for index in range(end, count))

@@ -1,95 +1,106 @@
-"""The texts that behaviour is measured on, Satchel's own or a user's files, and places in them in words."""
+"""The texts that behaviour is measured on: Satchel's own or a user's files, as token ids."""
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib import resources
+from itertools import chain, cycle, islice, zip_longest
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from satchel.errors import UsageError
 from satchel.reference.prompt import PromptProgram, Turn
 from satchel.reference.tokenizer import Tokenizer
-from satchel.report.figures import Excerpt, NextWord
-from satchel.validate.behaviour import Position, Text
 
-_CONTEXT = 40  # tokens of text that an excerpt shows before its position
+WHOLE_CONTEXT = "whole context"
+_GOLDEN = "prose"  # the text whose beginning a device's self-test repeats
 
 
-def evaluation_texts(tokenizer: Tokenizer, program: PromptProgram | None, context_length: int) -> list[Text]:
+@dataclass(frozen=True)
+class Text:
+    """One evaluation text as token ids int64 [n]. bytes: what of it the tokens after the first are in UTF-8; 0 if that
+    is not known."""
+
+    name: str
+    ids: NDArray[np.int64]
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What behaviour is measured on.
+
+    texts: each from its beginning, every position of it. whole: one that fills the context to its last position, read
+    as an app reads a long prompt. golden: the one of `texts` whose beginning goes into golden.json.
+    """
+
+    texts: tuple[Text, ...]
+    whole: Text
+    golden: Text
+
+    @property
+    def all(self) -> tuple[Text, ...]:
+        return (*self.texts, self.whole)
+
+    @property
+    def tokens(self) -> int:
+        return sum(len(text.ids) for text in self.all)
+
+
+def evaluation_texts(tokenizer: Tokenizer, program: PromptProgram | None, context_length: int) -> Evaluation:
     """The built-in evaluation texts as ids, each cut to the context. Conversations go through the prompt program and
     are left out if the model has none. Every text begins with the tokenizer's start ids."""
     folder = resources.files("satchel.resources") / "text" / "evaluation"
-    texts = []
+    texts, written = [], []
     for file in sorted(folder.iterdir(), key=lambda entry: entry.name):
         name, content = file.name.rpartition(".")[0], file.read_text(encoding="utf-8")
         if file.name.endswith(".txt"):
+            written.append(content)
             texts.append((name, tokenizer.encode(content, special=False)))
         elif file.name.endswith(".json") and program is not None:
             texts.append((name, [i for turns in _conversations(content) for i in _answered(turns, tokenizer, program)]))
-    return list(_cut(texts, context_length, tokenizer))
+    cut = tuple(_cut(texts, context_length, tokenizer))
+    golden = next(text for text in cut if text.name == _GOLDEN)
+    return Evaluation(cut, _whole(written, context_length, tokenizer), golden)
 
 
-def user_texts(files: Sequence[Path], tokenizer: Tokenizer, context_length: int) -> list[Text]:
+def user_texts(files: Sequence[Path], tokenizer: Tokenizer, context_length: int) -> Evaluation:
     """A user's UTF-8 files as ids. Raises UsageError if a file has fewer than two tokens or is not UTF-8.
 
     A text is named like its file, or by the whole path where two files have the same name.
     """
-    texts = []
+    texts, written = [], []
     names = [file.name for file in files]
     for file in dict.fromkeys(files):
         try:
-            ids = tokenizer.encode(file.read_text(encoding="utf-8"), special=False)
+            content = file.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise UsageError(f"--text {file} is not UTF-8 text ({error.reason}): convert it") from error
+        ids = tokenizer.encode(content, special=False)
         if len(ids) < 2:
             raise UsageError(f"--text {file} has {len(ids)} tokens: at least 2 are needed to predict one")
         texts.append((file.name if names.count(file.name) == 1 else str(file), ids))
-    return list(_cut(texts, context_length, tokenizer))
+        written.append(content)
+    cut = tuple(_cut(texts, context_length, tokenizer))
+    return Evaluation(cut, _whole(written, context_length, tokenizer), cut[0])
 
 
-def excerpts(positions: Sequence[Position], texts: Sequence[Text], tokenizer: Tokenizer) -> tuple[Excerpt, ...]:
-    """The positions, which must lie in these texts, in words."""
-    ids_of = {text.name: text.ids.tolist() for text in texts}
-    return tuple(_excerpt(position, ids_of[position.text], tokenizer) for position in positions)
+def _whole(contents: Sequence[str], context_length: int, tokenizer: Tokenizer) -> Text:
+    """A text of exactly `context_length` tokens: the paragraphs of all texts by turns, so that each part of the context
+    has something of each; over and over if there are too few."""
+    by_turns = chain.from_iterable(zip_longest(*(content.rstrip().split("\n\n") for content in contents), fillvalue=""))
+    paragraphs = [paragraph + "\n\n" for paragraph in by_turns if paragraph]
+    once = [i for paragraph in paragraphs or contents for i in tokenizer.encode(paragraph, special=False)]
+    opening = list(tokenizer.start_ids)
+    ids = [*opening, *islice(cycle(once), context_length - len(opening))]
+    return Text(WHOLE_CONTEXT, np.array(ids, np.int64), _bytes(ids, tokenizer))
 
 
-def _excerpt(position: Position, ids: list[int], tokenizer: Tokenizer) -> Excerpt:
-    end = position.index + 1
-    start = max(0, end - _CONTEXT)
-    first, last = _whole_characters(tokenizer, ids, start, end)
-
-    def word(token: int) -> str:
-        return _word(tokenizer, ids[last:end], token)
-
-    return Excerpt(
-        text=position.text,
-        position=position.index,
-        in_chunk=position.in_chunk,
-        kl=position.kl,
-        before=("…" if start else "") + tokenizer.decode(ids[first:last]),
-        following=word(ids[end]) if end < len(ids) else None,
-        original=tuple(NextWord(word(token), share) for token, share in position.original),
-        packaged=tuple(NextWord(word(token), share) for token, share in position.packaged),
-    )
-
-
-def _whole_characters(tokenizer: Tokenizer, ids: Sequence[int], start: int, end: int) -> tuple[int, int]:
-    """The longest part of ids[start:end] that neither begins nor ends inside a character, which has up to four."""
-    borders = [
-        (first, last) for first in range(start, min(start + 4, end)) for last in range(end, max(end - 4, first), -1)
-    ]
-    return min(borders, key=lambda part: (tokenizer.decode(ids[part[0] : part[1]]).count("\ufffd"), part[0] - part[1]))
-
-
-def _word(tokenizer: Tokenizer, unfinished: Sequence[int], token: int) -> str:
-    """What a token adds to a text; its bytes where that is no whole character.
-
-    unfinished: the ids before it that have begun a character.
-    """
-    before = tokenizer.encode("a", special=False, at_start=False)  # the first token of a text may lose a blank
-    word = tokenizer.decode([*before, *unfinished, token]).removeprefix(tokenizer.decode(before))
-    return word if "\ufffd" not in word else tokenizer.token_bytes(token).decode("utf-8", errors="backslashreplace")
+def _bytes(ids: list[int], tokenizer: Tokenizer) -> int:
+    """UTF-8 bytes of the tokens after the first."""
+    return len(tokenizer.decode(ids).encode()) - len(tokenizer.decode(ids[:1]).encode())
 
 
 def _cut(texts: Sequence[tuple[str, list[int]]], context_length: int, tokenizer: Tokenizer) -> Iterator[Text]:
@@ -102,8 +113,8 @@ def _cut(texts: Sequence[tuple[str, list[int]]], context_length: int, tokenizer:
         for part, start in enumerate(range(0, len(ids), room)):
             piece = opening + ids[start : start + room]
             if len(piece) > 1:
-                size = len(tokenizer.decode(piece).encode()) - len(tokenizer.decode(piece[:1]).encode())
-                yield Text(name if part == 0 else f"{name} {part + 1}", np.array(piece, np.int64), size)
+                named = name if part == 0 else f"{name} {part + 1}"
+                yield Text(named, np.array(piece, np.int64), _bytes(piece, tokenizer))
 
 
 def _answered(turns: Sequence[Turn], tokenizer: Tokenizer, program: PromptProgram) -> list[int]:

@@ -10,7 +10,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from satchel.commands.build import BuildOptions, BuildResult
 from satchel.compile.assets import TextAssets, text_assets
 from satchel.compile.golden import TeacherForced
 from satchel.console import Console
-from satchel.errors import BundleError, OutputError, ToolMissingError, UsageError
+from satchel.errors import BundleError, NonsenseError, OutputError, ToolMissingError, UsageError
 from satchel.formats import pte
 from satchel.formats.packing import PACKINGS
 from satchel.package.android.libraries import Packaged
@@ -39,14 +39,15 @@ from satchel.quantize.checkpoint import QuantizedTensor
 from satchel.quantize.plan import TensorPlan
 from satchel.quantize.planning import plan_for
 from satchel.quantize.recipe import load_recipe
-from satchel.report.figures import Figures
+from satchel.report.figures import Figures, Quarter
 from satchel.skeleton.spec import ProgramSpec
 from satchel.skeleton.table import Slot, write_skeleton
 from satchel.source.checkpoint import EMBEDDING, HEAD
 from satchel.source.directory import open_directory
 from satchel.tools import Tools
-from satchel.validate.behaviour import Text
+from satchel.validate.expected import Expected
 from satchel.validate.measured import Behaviour, behaviour_gates
+from satchel.validate.texts import Evaluation, Text
 from satchel.workshop import Workshop
 from tiny_model import TINY_CONFIG, random_weights, write_directory
 
@@ -63,6 +64,7 @@ class Factory:
     kl_mean: float = 0.01
     top1: float = 0.95
     graph_max_abs: float = 1e-6
+    reference_bits: float = 1.0
     lowered: int = 0
     measured: int = 0
     packed: list[str] = field(default_factory=list)
@@ -99,8 +101,9 @@ class Factory:
             prefill_tps=1.0,
             decode_tps=1.0,
             peak_rss_mb=1.0,
-            gates=behaviour_gates(self.kl_mean, self.top1, limits),
+            kl_by_quarter=(Quarter(self.kl_mean, None),) * 4,
         )
+        figures = replace(figures, gates=behaviour_gates(figures, limits))
         return Behaviour(figures, TeacherForced([1, 2], [-0.5], 0.1))
 
     def pack(self, bundles: Sequence[Bundle], destination: Path, *_: Any) -> list[Packaged]:
@@ -159,14 +162,20 @@ def factory(
     monkeypatch.setattr("satchel.validate.targets.host.measure", made.measure)
     monkeypatch.setattr(pipeline, "text_assets", lambda *_: assets)
     has_reference(monkeypatch, True)
-    texts = [Text("t", np.array([1, 2, 3, 4], np.int64))]
-    monkeypatch.setattr("satchel.commands.assemble.evaluation_texts", lambda *_: texts)
+    text = Text("t", np.array([1, 2, 3, 4], np.int64))
+    evaluation = Evaluation((text,), Text("whole", text.ids[:1]), text)
+
+    def expected(*_: object) -> Expected:
+        return Expected(
+            evaluation, {}, {"t": made.reference_bits, "whole": 0.0}, lambda _: np.zeros((0, 0), np.float32)
+        )
+
+    monkeypatch.setattr(pipeline, "expected", expected)
     return made
 
 
 def has_reference(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
-    for module in ("build", "assemble"):
-        monkeypatch.setattr(f"satchel.commands.{module}.has_reference", lambda: there)
+    monkeypatch.setattr(pipeline, "has_reference", lambda: there)
 
 
 def everything(folder: Path) -> dict[str, str]:
@@ -494,3 +503,19 @@ def test_the_lines_to_paste_name_the_repository_from_anywhere(
     lines = "\n".join(factory.build(out=Path("out")).gradle)
     assert f'uri("{(tmp_path / "out" / "android" / "maven").as_posix()}")' in lines
     assert 'implementation("g.h:tiny-int4:1")' in lines
+
+
+def test_a_model_that_talks_nonsense_is_refused_before_slow_work(factory: Factory) -> None:
+    """A model that only knows how often each of three tokens occurs needs 4.75 bits for them."""
+    factory.reference_bits = 4.6
+    with pytest.raises(NonsenseError, match="97%"):
+        factory.build()
+    assert factory.lowered == 0
+    assert not factory.out.exists()
+
+
+def test_a_model_that_predicts_text_badly_is_built_with_a_warning(factory: Factory) -> None:
+    factory.reference_bits = 3.9
+    warnings: list[str] = []
+    factory.build(warnings)
+    assert any("82%" in warning for warning in warnings)

@@ -9,7 +9,17 @@ from html.parser import HTMLParser
 
 import pytest
 
-from satchel.report.figures import HISTOGRAM_EDGES, Excerpt, Figures, Gate, Histogram, Json, NextWord, TextFigures
+from satchel.report.figures import (
+    HISTOGRAM_EDGES,
+    Excerpt,
+    Figures,
+    Gate,
+    Histogram,
+    Json,
+    NextWord,
+    Quarter,
+    TextFigures,
+)
 from satchel.report.page import render_html
 from satchel.report.page.charts import histogram
 from satchel.report.page.tensors import kind_rows, layer_stacks
@@ -39,6 +49,10 @@ FIGURES = Figures(
     prefill_tps=1001.0,
     decode_tps=182.0,
     peak_rss_mb=503.0,
+    kl_standard_error=0.0012,
+    top1_standard_error=0.0054,
+    kl_by_quarter=(Quarter(0.0181, 0.0021), Quarter(0.0192, 0.0022), Quarter(0.0203, None), Quarter(0.0278, 0.0024)),
+    kl_at_end=(0.011, 0.0123, 0.5),
     worst_share=0.3141,
     machine="a fast machine",
     texts=(TextFigures("prose <b>", 509, 0.0191, 0.2, 0.93, 1.01), TextFigures("code", 500, 0.0195, 0.23, 0.91, 1.02)),
@@ -55,7 +69,11 @@ FIGURES = Figures(
             packaged=(NextWord("</ol>", 0.64),),
         ),
     ),
-    gates={"kl_mean": Gate(0.0193, 0.035), "top1": Gate(0.9234, 0.88, at_least=True)},
+    gates={
+        "kl_mean": Gate(0.0193, 0.035, error=0.0012),
+        "kl_worst_quarter": Gate(0.0278, 0.035, error=0.0024, in_favour=True),
+        "top1": Gate(0.9234, 0.88, at_least=True, error=0.0054),
+    },
 )
 
 
@@ -313,3 +331,31 @@ def test_a_large_model_has_a_page_that_opens_at_once() -> None:
     large = replace(PART, tensors=tensors(130))
     page = render_html(report(executorch=large, litert=replace(LITERT, tensors=large.tensors), coreml=large))
     assert len(page) < 500_000
+
+
+def test_the_quarters_of_the_context_and_its_end_are_shown() -> None:
+    other = replace(FIGURES, kl_by_quarter=(Quarter(0.0777, None),) * 4, kl_at_end=(0.1, 0.2, 0.3))
+    report = merged(new_report(HEADER), "executorch", PART)
+    page = render_html(merged(report, "litert", replace(LITERT, figures=other)))
+    section = page.partition('id="reach"')[2].partition("How the divergence")[0]
+    rows = [re.sub(r"<[^>]+>|\s+", " ", row).split() for row in section.split("<tr>")[2:6]]
+    assert [row[:2] for row in rows] == [
+        ["first", "quarter"],
+        ["second", "quarter"],
+        ["third", "quarter"],
+        ["last", "quarter"],
+    ]
+    assert rows[0][2:] == ["0.0181", "\u00b1", "0.0021", "0.0777"]
+    assert rows[2][2:] == ["0.0203", "0.0777"]
+    assert re.search(r"2 before the end</th><td class=\"n\">0.0110</td><td class=\"n\">0.1000", section)
+    unread = replace(FIGURES, kl_by_quarter=(), kl_at_end=())
+    assert 'id="reach"' not in render_html(merged(new_report(HEADER), "executorch", replace(PART, figures=unread)))
+
+
+def test_a_gate_shows_the_bound_that_it_compared() -> None:
+    page = render_html(merged(new_report(HEADER), "executorch", PART))
+    assert re.search(r"0.02127 with 95% confidence,.*\u2264 0.035", page)
+    assert re.search(r"0.02385 with 95% confidence,.*\u2264 0.035", page)  # of the worst quarter, the better bound
+    failed = replace(FIGURES, gates={"kl_mean": Gate(0.034, 0.035, error=0.002)})
+    page = render_html(merged(new_report(HEADER), "executorch", replace(PART, figures=failed)))
+    assert "mean KL divergence is 0.034 (0.03729 with 95% confidence) and must be at most 0.035" in page

@@ -1,7 +1,9 @@
 """KL, top-1 and perplexity on logits worked out by hand; and what a gate does with them."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +11,23 @@ import pytest
 from numpy.typing import NDArray
 
 from satchel.compile.golden import TeacherForced
-from satchel.report.figures import HISTOGRAM_EDGES, Figures, Gate, Histogram, worst_share
-from satchel.validate.behaviour import Text, measure, pooled, standard_error
-from satchel.validate.measured import Behaviour, behaviour_gates, golden_tolerance, read_behaviour, write_behaviour
+from satchel.reference.engine import Engine
+from satchel.report.figures import HISTOGRAM_EDGES, Figures, Gate, Histogram, Quarter, worst_share
+from satchel.validate import behaviour
+from satchel.validate.expected import Expected, log_softmax
+from satchel.validate.fidelity import Fidelity, pooled, standard_error
+from satchel.validate.measured import (
+    Behaviour,
+    behaviour_gates,
+    golden_tolerance,
+    measured_behaviour,
+    quarters,
+    read_behaviour,
+    write_behaviour,
+)
 from satchel.validate.proofs import structural_gates
 from satchel.validate.speed import measure_speed
+from satchel.validate.texts import WHOLE_CONTEXT, Evaluation, Text
 
 VOCABULARY = 3
 
@@ -54,31 +68,101 @@ FLOAT = np.log(np.array([[0.5, 0.25, 0.25], [0.2, 0.6, 0.2], [0.1, 0.1, 0.8]], n
 TEXT = Text("t", np.array([0, 1, 2], np.int64))
 
 
-def reference(ids: NDArray[np.int64]) -> NDArray[np.float32]:
-    return FLOAT[ids]
+def expects(texts: Sequence[Text], whole: Text | None = None, table: NDArray[np.float32] = FLOAT) -> Expected:
+    """What a reference expects whose logits depend on the last token: its "hidden states" are one-hot."""
+    whole = whole or Text(WHOLE_CONTEXT, np.array([0], np.int64))
+    evaluation = Evaluation(tuple(texts), whole, texts[0])
+    rows = log_softmax(table)
+    bits = {text.name: -sum(rows[a, b] for a, b in pairwise(text.ids)) / math.log(2) for text in evaluation.all}
+    hidden = {text.name: np.eye(len(table), dtype=np.float32)[text.ids] for text in evaluation.all}
+    return Expected(evaluation, hidden, bits, lambda states: states @ table)
+
+
+def measure(engine: Engine, texts: Sequence[Text], table: NDArray[np.float32] = FLOAT) -> Mapping[str, Fidelity]:
+    """Of the texts alone, without the one that fills the context."""
+    found = dict(behaviour.measure(engine, expects(texts, table=table)))
+    del found[WHOLE_CONTEXT]
+    return found
 
 
 def test_the_same_model_has_no_divergence() -> None:
     program = Program(FLOAT + 5)  # a constant added to all logits is the same distribution
-    found = measure(program, reference, [TEXT])["t"]
+    found = measure(program, [TEXT])["t"]
     assert found.kl_mean == pytest.approx(0, abs=1e-6)
     assert found.top1 == 1.0
     assert found.perplexity_ratio == pytest.approx(1)
-    assert program.calls == [([0], 0), ([1], 1), ([2], 2), ([0, 1], 0), ([2], 2)]
+    assert program.calls == [([0], 0), ([1], 1), ([2], 2), ([0], 0)]
+
+
+def whole(length: int) -> Text:
+    return Text(WHOLE_CONTEXT, np.arange(length, dtype=np.int64) % VOCABULARY)
+
+
+def test_the_whole_context_is_read_as_a_prompt() -> None:
+    """Chunks of full length, some tokens after each one by one, and the last eight one by one."""
+    program = Program(FLOAT, chunk_shift=3.0)
+    program.prefill_chunk = 64
+    text = whole(2048)
+    found = behaviour.measure(program, expects([TEXT], text))[WHOLE_CONTEXT]
+    calls = program.calls[len(TEXT.ids) :]
+    assert [i for tokens, _ in calls for i in tokens] == text.ids.tolist()  # every token once, in order
+    assert [start for _, start in calls] == np.cumsum([0, *(len(tokens) for tokens, _ in calls[:-1])]).tolist()
+    chunks = [len(tokens) for tokens, _ in calls if len(tokens) > 1]
+    assert set(chunks[:-1]) == {64}
+    assert [len(tokens) for tokens, _ in calls[-8:]] == [1] * 8
+    assert len(found.kl) == len(calls)  # each call's logits count
+    assert np.count_nonzero(found.kl > 0.1) == len(chunks)  # the ends of chunks are among them
+    by_quarter = [np.count_nonzero((found.index >= 512 * q) & (found.index < 512 * (q + 1))) for q in range(4)]
+    assert min(by_quarter) >= 60
+    clusters = [found.cluster[found.index == start + len(tokens) - 1][0] for tokens, start in calls]
+    assert clusters == sorted(clusters)
+    assert len(set(clusters)) == len(chunks) + 1  # the last eight are one, too
+
+
+@pytest.mark.parametrize(("length", "chunk"), [(32, 31), (40, 8), (256, 64), (9, 8), (8192, 64)])
+def test_any_context_is_read_to_its_end(length: int, chunk: int) -> None:
+    for program in (Program(FLOAT), Evaluated(FLOAT)):
+        program.prefill_chunk = chunk
+        found = behaviour.measure(program, expects([TEXT], whole(length)))[WHOLE_CONTEXT]
+        read = sorted(start + i for tokens, start in program.calls[-length:] for i in range(len(tokens)))
+        assert read[-8:] == list(range(length - 8, length))
+        assert sorted(found.index)[-8:] == list(range(length - 8, length))
+        assert max(len(tokens) for tokens, _ in program.calls) <= chunk
+        assert all(np.isfinite(quarter.kl) for quarter in quarters(found, length))  # none without a position
+
+
+def test_a_program_that_is_wrong_late_in_its_context_fails_its_gate() -> None:
+    """Not by the mean over all texts, which hardly sees it."""
+    right = FLOAT.copy()
+
+    class Late(Program):
+        prefill_chunk = 64
+
+        def forward(self, tokens: NDArray[np.int64], position: int) -> NDArray[np.float32]:
+            row = super().forward(tokens, position)
+            return row[::-1] if position + len(tokens) > 1536 else row
+
+    long = Text("long", np.arange(60_000, dtype=np.int64) % VOCABULARY)
+    found = behaviour.measure(Late(right), expects([Text("t", long.ids[:1500])], whole(2048)))
+    limits = {"kl_mean": 0.1}
+    by_quarter = quarters(found[WHOLE_CONTEXT], 2048)
+    everything = pooled(found)
+    gates = behaviour_gates(figures_of(everything.kl_mean, everything.top1, by_quarter), limits)
+    assert [quarter.kl < 0.01 for quarter in by_quarter] == [True, True, True, False]
+    assert gates["kl_mean"].passed
+    assert not gates["kl_worst_quarter"].passed
 
 
 def test_an_evaluator_is_asked_for_chunks_and_for_the_last_tokens_one_by_one() -> None:
-    """Every position counts as often as on a runtime: once, and once more at the end of a chunk."""
+    """Every position counts once, as on a runtime."""
     text = Text("t", np.arange(27, dtype=np.int64) % VOCABULARY)
     program = Evaluated(FLOAT, chunk_shift=1.0)
-    found = measure(program, reference, [text])["t"]
-    chunks = [(text.ids[start : start + 8].tolist(), start) for start in (0, 8, 16, 24)]
-    assert program.calls == chunks + [([position % VOCABULARY], position) for position in range(11, 27)]
-    twice = measure(Program(FLOAT), reference, [Text("t", text.ids[:8])])["t"]
-    assert len(found.kl) == 27 + 4
-    assert len(twice.kl) == 8 + 4
-    # Only the ends of chunks differ: as such, and position 7 once more, since it is not among the last 16.
-    assert np.count_nonzero(found.kl > 1e-6) == 5
+    found = measure(program, [text])["t"]
+    chunks = [(text.ids[start : min(start + 8, 23)].tolist(), start) for start in (0, 8, 16)]
+    assert program.calls[:7] == chunks + [([position % VOCABULARY], position) for position in range(23, 27)]
+    assert found.index.tolist() == list(range(27))
+    assert np.flatnonzero(found.kl > 1e-6).tolist() == [7, 15, 22]  # only the ends of chunks differ
+    assert found.cluster.tolist() == [0] * 27
 
 
 def test_an_evaluators_speed_is_not_measured() -> None:
@@ -90,42 +174,28 @@ def test_an_evaluators_speed_is_not_measured() -> None:
 def test_divergence_by_hand() -> None:
     table = FLOAT.copy()
     table[0] = np.log([0.25, 0.5, 0.25])
-    found = measure(Program(table), reference, [TEXT])["t"]
-    # positions: 0, 1, 2 one by one, then 1 and 2 as ends of chunks; only position 0 differs
+    found = measure(Program(table), [TEXT])["t"]
     expected = 0.5 * math.log(0.5 / 0.25) + 0.25 * math.log(0.25 / 0.5)
-    assert found.kl == pytest.approx([expected, 0, 0, 0, 0], abs=1e-6)
-    assert found.agree.tolist() == [False, True, True, True, True]
-    # negative log-likelihoods of the following tokens: 1 after 0, 2 after 1 (twice)
-    assert found.reference_nll == pytest.approx(-np.log([0.25, 0.2, 0.2]), abs=1e-6)
-    assert found.program_nll == pytest.approx(-np.log([0.5, 0.2, 0.2]), abs=1e-6)
-    assert found.perplexity_ratio == pytest.approx(0.5 ** (1 / 3), abs=1e-6)
-
-
-def test_a_prefill_that_differs_from_decode_shows() -> None:
-    found = measure(Program(FLOAT, chunk_shift=3.0), reference, [TEXT])["t"]
-    assert found.kl[:3] == pytest.approx([0, 0, 0], abs=1e-6)
-    assert found.kl[3] > 0.5
-    assert pooled({"t": found}).kl_mean == pytest.approx(found.kl.mean())
+    assert found.kl == pytest.approx([expected, 0, 0], abs=1e-6)  # only position 0 differs
+    assert found.agree.tolist() == [False, True, True]
+    # negative log-likelihoods of the following tokens: 1 after 0, 2 after 1
+    assert found.reference_nll == pytest.approx(-np.log([0.25, 0.2]), abs=1e-6)
+    assert found.program_nll == pytest.approx(-np.log([0.5, 0.2]), abs=1e-6)
+    assert found.perplexity_ratio == pytest.approx(0.5 ** (1 / 2), abs=1e-6)
 
 
 def test_the_worst_positions_are_kept_with_both_models_words() -> None:
     table = FLOAT.copy()
     table[0] = np.log([0.25, 0.5, 0.25])
     ids = np.array([0, 1, 2, 0], np.int64)
-    found = measure(Program(table, chunk_shift=3.0), reference, [Text("a", ids), Text("b", ids[:2])])
-    worst = pooled(found).worst
-    # read by itself, position 0 has KL 0.17 and position 3 too; at the end of a chunk, 1 and 3 are worse
-    assert [(one.text, one.index, one.in_chunk) for one in worst] == [
-        ("a", 1, True),
-        ("b", 1, True),
-        ("a", 3, True),
-        ("a", 0, False),
-        ("b", 0, False),
-        ("a", 2, False),
-    ]
+    worst = pooled(measure(Program(table), [Text("a", ids), Text("b", ids[:2])])).worst
+    assert [(one.text, one.index) for one in worst[:3]] == [("a", 0), ("a", 3), ("b", 0)]
     assert [one.kl for one in worst] == sorted((one.kl for one in worst), reverse=True)
-    assert worst[3].original == ((0, pytest.approx(0.5)), (1, pytest.approx(0.25)), (2, pytest.approx(0.25)))
-    assert worst[3].packaged[0] == (1, pytest.approx(0.5))
+    assert not any(one.in_chunk for one in worst)
+    assert worst[0].original == ((0, pytest.approx(0.5)), (1, pytest.approx(0.25)), (2, pytest.approx(0.25)))
+    assert worst[0].packaged[0] == (1, pytest.approx(0.5))
+    prompt = behaviour.measure(Program(FLOAT, chunk_shift=3.0), expects([TEXT], whole(20)))[WHOLE_CONTEXT]
+    assert all(one.in_chunk == (one.kl > 0.1) for one in prompt.worst)
 
 
 def test_only_ten_of_the_worst_positions_are_kept() -> None:
@@ -134,11 +204,8 @@ def test_only_ten_of_the_worst_positions_are_kept() -> None:
     table = np.zeros((size, size), np.float32)
     wrong = table + np.diag(np.arange(size, dtype=np.float32))
 
-    def flat(ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        return table[ids]
-
     texts = [Text("up", np.arange(size)), Text("down", np.arange(size)[::-1])]
-    worst = pooled(measure(Program(wrong), flat, texts)).worst
+    worst = pooled(measure(Program(wrong), texts, table)).worst
     assert [one.kl for one in worst] == sorted((one.kl for one in worst), reverse=True)
     assert {one.text: [p.index for p in worst if p.text == one.text] for one in worst} == {
         "up": [13, 12, 11, 10, 9],
@@ -182,7 +249,7 @@ def test_one_block_says_nothing_about_its_error() -> None:
 
 def test_blocks_are_of_one_text_each() -> None:
     ids = np.zeros(40, np.int64)
-    found = measure(Program(FLOAT), reference, [Text("a", ids), Text("b", ids)])
+    found = measure(Program(FLOAT), [Text("a", ids), Text("b", ids)])
     assert len(set(found["a"].cluster)) == 2
     assert len(set(pooled(found).cluster)) == 4
     assert pooled(found).kl_standard_error == pytest.approx(0, abs=1e-9)
@@ -192,11 +259,11 @@ def test_bits_per_byte_are_the_references_own() -> None:
     """By hand, over tokens of 3 and 1 bytes; what the program says has no part in it."""
     text = Text("t", np.array([0, 1, 2], np.int64), bytes=4)
     expected = -(math.log2(0.25) + math.log2(0.2)) / 4
-    found = measure(Program(np.zeros((3, 3), np.float32)), reference, [text])
+    found = measure(Program(np.zeros((3, 3), np.float32)), [text])
     assert found["t"].reference_bits_per_byte == pytest.approx(expected)
-    twice = measure(Program(FLOAT), reference, [text, Text("u", text.ids, bytes=12)])
+    twice = measure(Program(FLOAT), [text, Text("u", text.ids, bytes=12)])
     assert pooled(twice).reference_bits_per_byte == pytest.approx(2 * expected * 4 / 16)
-    assert measure(Program(FLOAT), reference, [TEXT])["t"].reference_bits_per_byte is None
+    assert measure(Program(FLOAT), [TEXT])["t"].reference_bits_per_byte is None
 
 
 def test_the_share_of_the_worst_hundredth() -> None:
@@ -206,12 +273,13 @@ def test_the_share_of_the_worst_hundredth() -> None:
 
 
 def test_a_kept_measurement_is_read_back_as_it_was(tmp_path: Path) -> None:
-    found = measure(Program(FLOAT, chunk_shift=3.0), reference, [TEXT])["t"]
-    figures = Figures(5, 0.1, 0.2, 0.9, 1.0, 0.1, 1.0, 1.0, 1.0, 0.01, 0.02, 0.9, 0.5, "a machine")
-    figures = replace(figures, histogram=Histogram.of(found.kl))
-    behaviour = Behaviour(figures, TeacherForced([1, 2], np.array([-0.5]), 0.1), found.worst)
-    write_behaviour(behaviour, tmp_path)
-    assert read_behaviour(tmp_path, {}) == behaviour
+    found = measure(Program(FLOAT, chunk_shift=3.0), [TEXT])["t"]
+    figures = Figures(5, 0.1, 0.2, 0.9, 1.0, 0.1, 1.0, 1.0, 1.0, 0.01, 0.02, 0.9)
+    quarter = (Quarter(0.1, 0.01), Quarter(0.2, None))
+    figures = replace(figures, histogram=Histogram.of(found.kl), kl_by_quarter=quarter, kl_at_end=(0.5, 0.25))
+    kept = Behaviour(figures, TeacherForced([1, 2], np.array([-0.5]), 0.1), found.worst)
+    write_behaviour(kept, tmp_path)
+    assert read_behaviour(tmp_path, {}) == kept
 
 
 def test_the_golden_tolerance_lets_right_devices_pass_and_wrong_ones_fail() -> None:
@@ -232,16 +300,45 @@ def test_the_golden_tolerance_lets_right_devices_pass_and_wrong_ones_fail() -> N
     assert golden_tolerance(0.0, 63) == 0.01
 
 
-def test_not_a_number_fails_its_gate() -> None:
-    found = measure(Program(np.full((3, 3), np.nan, np.float32)), reference, [TEXT])["t"]
-    gates = behaviour_gates(found.kl_mean, found.top1, {"kl_mean": 0.035, "top1": 0.88})
-    assert not gates["kl_mean"].passed
+def figures_of(kl: float, top1: float, by_quarter: tuple[Quarter, ...], **errors: float) -> Figures:
+    return Figures(5, kl, 0.2, top1, 1.0, 0.1, 1.0, 1.0, 1.0, kl_by_quarter=by_quarter, **errors)  # type: ignore[arg-type]
+
+
+def test_not_a_number_fails_its_gates() -> None:
+    wrong = Program(np.full((3, 3), np.nan, np.float32))
+    found = measured_behaviour(
+        expects([TEXT], whole(8)), lambda: wrong, lambda: 0, {"kl_mean": 0.035, "top1": 0.88}, lambda *_: None
+    )
+    assert not found.figures.gates["kl_mean"].passed
+    assert not found.figures.gates["kl_worst_quarter"].passed
 
 
 def test_gates_look_at_the_right_side() -> None:
-    gates = behaviour_gates(0.04, 0.9, {"kl_mean": 0.035, "top1": 0.88})
+    gates = behaviour_gates(figures_of(0.04, 0.9, (Quarter(0.01, None),)), {"kl_mean": 0.035, "top1": 0.88})
     assert (gates["kl_mean"].passed, gates["top1"].passed) == (False, True)
-    assert behaviour_gates(0.0, 1.0, {}) == {}
+    assert behaviour_gates(figures_of(0.0, 1.0, ()), {}) == {}
+
+
+def test_gates_compare_the_bound() -> None:
+    """95 % on one side are 1.645 standard errors."""
+    limits = {"kl_mean": 0.035, "top1": 0.88}
+    errors = {"kl_standard_error": 0.002, "top1_standard_error": 0.01}
+
+    def gates(kl: float, top1: float, quarter: float) -> dict[str, bool]:
+        figures = figures_of(kl, top1, (Quarter(0.01, 0.1), Quarter(quarter, 0.01)), **errors)
+        return {name: gate.passed for name, gate in behaviour_gates(figures, limits).items()}
+
+    assert gates(0.0317, 0.8965, 0.0514) == {"kl_mean": True, "top1": True, "kl_worst_quarter": True}
+    assert gates(0.0318, 0.8963, 0.0515) == {"kl_mean": False, "top1": False, "kl_worst_quarter": False}
+    gate = Gate(0.0318, 0.035, error=0.002)
+    assert gate.told == "0.0318 (0.03509 with 95% confidence) and must be at most 0.035"
+    assert gate.to_dict()["bound"] == pytest.approx(0.03509, abs=1e-6)
+
+
+def test_a_gate_without_an_error_compares_the_figure() -> None:
+    assert Gate(0.03, 0.03).passed
+    assert Gate(0.03, 0.03).bound == 0.03
+    assert Gate(0.5, 0.4).told == "0.5 and must be at most 0.4"
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from cases.tokenizer import TOKENIZERS
 from satchel.errors import UsageError
 from satchel.reference.prompt import PromptProgram, RoleForm
 from satchel.report.figures import NextWord
-from satchel.validate.behaviour import Position, Text
-from satchel.validate.texts import evaluation_texts, excerpts, user_texts
+from satchel.validate.excerpts import excerpts
+from satchel.validate.fidelity import Position
+from satchel.validate.texts import WHOLE_CONTEXT, Text, evaluation_texts, user_texts
 
 
 class Letters:
@@ -44,25 +45,25 @@ def test_files_of_one_name_are_all_measured(tmp_path: Path) -> None:
     """Results are kept by name: two texts of one name would be one."""
     one, two = file(tmp_path / "a" / "x.txt", "first"), file(tmp_path / "b" / "x.txt", "second!")
     other = file(tmp_path / "y.txt", "third")
-    found = user_texts([one, two, other], LETTERS, 100)
+    found = user_texts([one, two, other], LETTERS, 100).texts
     assert {text.name: len(text.ids) for text in found} == {str(one): 5, str(two): 7, "y.txt": 5}
 
 
 def test_a_file_named_twice_counts_once(tmp_path: Path) -> None:
     one = file(tmp_path / "x.txt", "first")
-    assert len(user_texts([one, one], LETTERS, 100)) == 1
+    assert len(user_texts([one, one], LETTERS, 100).texts) == 1
 
 
 def test_a_long_text_becomes_several(tmp_path: Path) -> None:
-    found = user_texts([file(tmp_path / "x.txt", "abcdefghi")], LETTERS, 4)
+    found = user_texts([file(tmp_path / "x.txt", "abcdefghi")], LETTERS, 4).texts
     assert [(text.name, "".join(map(chr, text.ids))) for text in found] == [("x.txt", "abcd"), ("x.txt 2", "efgh")]
     assert all(text.ids.dtype == np.int64 for text in found)  # "i" alone predicts nothing
 
 
 def test_a_text_knows_how_many_bytes_are_predicted(tmp_path: Path) -> None:
-    (text,) = user_texts([file(tmp_path / "x.txt", "aéß€😀")], LETTERS, 100)
+    (text,) = user_texts([file(tmp_path / "x.txt", "aéß€😀")], LETTERS, 100).texts
     assert text.bytes == len("éß€😀".encode())  # nothing predicts the first one
-    (text,) = user_texts([file(tmp_path / "x.txt", "The Capital")], PIECES, 100)
+    (text,) = user_texts([file(tmp_path / "x.txt", "The Capital")], PIECES, 100).texts
     assert text.bytes == len(" The Capital")  # what opens the text is no part of it
 
 
@@ -74,15 +75,36 @@ def test_what_is_no_text_is_refused(tmp_path: Path, content: bytes, named: str) 
 
 
 def test_a_model_without_a_template_is_measured_on_everything_but_conversations() -> None:
-    names = {text.name.split()[0] for text in evaluation_texts(LETTERS, None, 2048)}
+    names = {text.name.split()[0] for text in evaluation_texts(LETTERS, None, 2048).texts}
     assert names >= {"prose", "code", "lists", "numbers"}
     assert "chat" not in names
+
+
+def test_one_text_fills_the_context_with_paragraphs_by_turns(tmp_path: Path) -> None:
+    one, two = file(tmp_path / "x", "aa\n\nbb\n\ncc"), file(tmp_path / "y", "dd\n\nee\n")
+    whole = user_texts([one, two], LETTERS, 26).whole
+    assert whole.name == WHOLE_CONTEXT
+    assert "".join(map(chr, whole.ids)) == "aa\n\ndd\n\nbb\n\nee\n\ncc\n\naa\n\ndd"
+    assert whole.bytes == 25
+
+
+@pytest.mark.parametrize("context", [32, 2048, 40_000])
+def test_the_built_in_texts_fill_any_context(context: int) -> None:
+    for tokenizer in (LETTERS, BYTES, PIECES):
+        whole = evaluation_texts(tokenizer, None, context).whole
+        assert len(whole.ids) == context
+        assert whole.ids[: len(tokenizer.start_ids)].tolist() == list(tokenizer.start_ids)
+
+
+def test_a_self_test_repeats_plain_prose() -> None:
+    golden = evaluation_texts(LETTERS, None, 2048).golden
+    assert golden.name == "prose"
 
 
 def test_every_text_and_every_part_of_it_opens_with_the_start_ids(tmp_path: Path) -> None:
     """A model that was trained with a beginning-of-text token measures badly without."""
     (start,) = PIECES.start_ids
-    found = user_texts([file(tmp_path / "x.txt", "the world, the world")], PIECES, 5)
+    found = user_texts([file(tmp_path / "x.txt", "the world, the world")], PIECES, 5).texts
     assert len(found) > 1
     assert all(text.ids[0] == start and len(text.ids) <= 5 for text in found)
     ids = [token for text in found for token in text.ids[1:].tolist()]
@@ -93,13 +115,13 @@ def test_what_opens_a_conversation_is_not_put_before_it_twice() -> None:
     (start,) = PIECES.start_ids
     form = RoleForm((), ("\n",), trim=False)
     program = PromptProgram("chat", {"system": form, "user": form, "assistant": form}, prefix=(start,))
-    chat = next(text for text in evaluation_texts(PIECES, program, 100_000) if text.name == "chat")
+    chat = next(text for text in evaluation_texts(PIECES, program, 100_000).texts if text.name == "chat")
     assert chat.ids[0] == start
     assert chat.ids[1] != start
 
 
 def chat_ids(program: PromptProgram) -> list[int]:
-    texts = evaluation_texts(BYTES, program, 100_000)
+    texts = evaluation_texts(BYTES, program, 100_000).texts
     return next(text for text in texts if text.name == "chat").ids.tolist()
 
 

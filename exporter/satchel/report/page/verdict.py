@@ -88,6 +88,8 @@ def _other_targets(parts: Sequence[Part]) -> Iterable[str]:
 
 def _told(name: str, gate: Json) -> str:
     value = "not a number" if gate["value"] is None else quantity(name, gate["value"])
+    if gate["bound"] not in (None, gate["value"]):
+        value += f" ({quantity(name, gate['bound'])} with 95% confidence)"
     side = "at least" if gate["at_least"] else "at most"
     label = gate_label(name)
     return f"{label[0].lower()}{label[1:]} is {value} and must be {side} {quantity(name, gate['limit'])}"

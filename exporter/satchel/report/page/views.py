@@ -47,12 +47,14 @@ def parts_of(report: Json) -> list[Part]:
 
 @dataclass(frozen=True)
 class Meter:
-    """A figure against its limit. fill, tick: percent of the meter's width."""
+    """A figure against its limit. fill, tick: percent of the meter's width. bound: what was held against the limit, if
+    that is not the figure itself."""
 
     limit: str
     passed: bool
     fill: float | None
     tick: float
+    bound: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Row:
 
 _FIGURES: Sequence[tuple[str, str, str]] = [  # name, what it means, format
     ("kl_mean", "nats between the distributions of the next token", ".4f"),
+    ("kl_worst_quarter", "of a text that fills the context", ".4f"),
     ("kl_p99", "99 of 100 positions are closer", ".3f"),
     ("top1", "share of positions", ".1%"),
     ("ppl_ratio", "1 is equal", ".3f"),
@@ -119,7 +122,9 @@ def _gated(data: Json, name: str, form: str) -> Cell:
     full = max(value or 0.0, 1.0 if at_least else 1.25 * limit) or 1.0  # of the meter: what fills it
     fill = None if value is None else round(100 * value / full, 1)
     shown = f"{'≥' if at_least else '≤'} {quantity(name, limit)}"
-    meter = Meter(shown, gate["passed"], fill, round(100 * limit / full, 1))
+    exact = gate["bound"] is None or gate["bound"] == value
+    bound = "" if exact else f"{quantity(name, gate['bound'])} with 95% confidence"
+    meter = Meter(shown, gate["passed"], fill, round(100 * limit / full, 1), bound)
     if value is None:
         return Cell("not a number", meter)
     return Cell(figure(value, form) if gate["passed"] else quantity(name, value), meter)
@@ -151,6 +156,41 @@ def text_rows(parts: Sequence[Part]) -> list[TextRow]:
 
 def _text_row(name: str, cells: Sequence[Json | None]) -> TextRow:
     return TextRow(name, next(cell["tokens"] for cell in cells if cell), cells)
+
+
+@dataclass(frozen=True)
+class StretchRow:
+    """A stretch of the context: per backend its KL and the standard error of that, None where there is none."""
+
+    name: str
+    cells: Sequence[tuple[float | None, float | None]]
+
+
+def quarter_rows(parts: Sequence[Part]) -> list[StretchRow]:
+    names = ("first quarter", "second quarter", "third quarter", "last quarter")
+    every = [
+        list(zip(part.data["kl_by_quarter"], part.data["kl_by_quarter_standard_error"], strict=True)) for part in parts
+    ]
+    return [StretchRow(name, [cells[index] for cells in every]) for index, name in enumerate(names)]
+
+
+def end_rows(parts: Sequence[Part]) -> list[StretchRow]:
+    """The last positions of the context, one by one."""
+    count = max(len(part.data["kl_at_end"]) for part in parts)
+    names = [f"{left} before the end" if left else "the last one" for left in range(count - 1, -1, -1)]
+    return [
+        StretchRow(name, [(part.data["kl_at_end"][index], None) for part in parts]) for index, name in enumerate(names)
+    ]
+
+
+def highest(rows: Sequence[StretchRow]) -> float:
+    """The largest KL in these rows, for bars."""
+    return max((kl or 0.0 for row in rows for kl, _ in row.cells), default=0.0) or 1.0
+
+
+def reach(parts: Sequence[Part]) -> list[Part]:
+    """Those of which it was measured how they do through the context."""
+    return [part for part in parts if part.data["kl_by_quarter"]]
 
 
 def largest(rows: Sequence[TextRow], name: str) -> float:
@@ -249,7 +289,13 @@ def target_rows(parts: Sequence[Part]) -> list[tuple[Part, str, Json, list[tuple
 
 
 def _short(name: str, gate: Json) -> str:
-    names = {"kl_mean": "mean KL", "top1": "top-1", "kl_p99": "p99 KL", "ppl_ratio": "perplexity"}
+    names = {
+        "kl_mean": "mean KL",
+        "kl_worst_quarter": "worst quarter",
+        "top1": "top-1",
+        "kl_p99": "p99 KL",
+        "ppl_ratio": "perplexity",
+    }
     return f"{names.get(name, name)} {'≥' if gate['at_least'] else '≤'} {gate['limit']:.4g}"
 
 

@@ -9,6 +9,7 @@ LABELS = {"executorch": "ExecuTorch", "litert": "LiteRT", "coreml": "Core ML"}
 _GATES = {
     "kl_mean": "Mean KL divergence",
     "kl_p99": "99th percentile of KL",
+    "kl_worst_quarter": "Mean KL in the worst quarter of the context",
     "top1": "Same most likely token",
     "ppl_ratio": "Perplexity, relative to the original's",
     "graph_max_abs": "Graph: largest difference of a logit",

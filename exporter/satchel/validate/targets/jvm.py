@@ -1,9 +1,9 @@
 """Target jvm: the Kotlin engine of the Android library on a desktop JVM, over the stand-in of the device's runtime."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from satchel.runtimes.jvm import JvmEngine, build_host_engine, server_command
-from satchel.validate.behaviour import Text
+from satchel.validate.expected import Expected
 from satchel.validate.measured import Behaviour, measured_behaviour
 from satchel.validate.proofs import Program
 from satchel.workshop import Workshop
@@ -11,7 +11,7 @@ from satchel.workshop import Workshop
 
 def measure(
     program: Program,
-    texts: Sequence[Text],
+    expected: Expected,
     limits: Mapping[str, float],
     progress: Callable[[int, int], None],
     workshop: Workshop,
@@ -26,10 +26,9 @@ def measure(
         return engines[-1]
 
     return measured_behaviour(
-        program.checkpoint,
+        expected,
         open_engine,
         lambda: engines[-1].peak_bytes() if engines else 0,
-        texts,
         limits,
         progress,
     )

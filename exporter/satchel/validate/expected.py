@@ -1,0 +1,48 @@
+"""What the float reference expects of the evaluation texts, as it is held against a program's logits.
+
+Its last hidden states are kept; the logits follow from them, a few rows at a time: those of 2048 positions over a
+vocabulary of 262 144 would take two gigabytes.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from satchel.validate.texts import Evaluation
+
+ROWS = 32  # positions whose logits are held at once
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The reference's side of a measurement.
+
+    hidden: text name -> last hidden states float32 [n, width]. bits: text name -> what the reference needs for the
+    tokens after the first. logits_of: last hidden states [k, width] -> logits float32 [k, vocab].
+    """
+
+    evaluation: Evaluation
+    hidden: Mapping[str, NDArray[np.float32]]
+    bits: Mapping[str, float]
+    logits_of: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+    def log_probabilities(self, text: str, positions: Sequence[int]) -> NDArray[np.float64]:
+        """[k, vocab] after the tokens at these positions, natural logarithms; k should be at most ROWS."""
+        return log_softmax(self.logits_of(np.asarray(self.hidden[text][list(positions)])))
+
+    @cached_property
+    def bits_per_byte(self) -> float | None:
+        """Over all texts; None if what they are in bytes is not known."""
+        size = sum(text.bytes for text in self.evaluation.all)
+        return sum(self.bits.values()) / size if size else None
+
+
+def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Log-softmax over the last axis in double precision."""
+    wide = logits.astype(np.float64)
+    wide -= wide.max(axis=-1, keepdims=True)
+    wide -= np.log(np.exp(wide).sum(axis=-1, keepdims=True))
+    return wide
