@@ -40,7 +40,11 @@ def write_directory(
     write_json(folder / "generation_config.json", {"eos_token_id": [257, 258]})
     write_json(
         folder / "tokenizer_config.json",
-        {"bos_token": "<|start|>", "eos_token": {"content": "<|end|>"}, "chat_template": TINY_TEMPLATE},
+        {
+            "bos_token": "<|start|>",
+            "eos_token": {"__type": "AddedToken", "content": "<|end|>"},
+            "chat_template": TINY_TEMPLATE,
+        },
     )
     (folder / "tokenizer.json").write_text(tiny_tokenizer_json(), encoding="utf-8")
     write_weights(folder, arrays, dtype, shards)

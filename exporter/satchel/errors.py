@@ -98,6 +98,10 @@ class BundleError(ModelError):
     """The bundle is missing, incomplete, damaged, or of an unknown schema."""
 
 
+class ReadingError(ModelError):
+    """Satchel reads the model unlike transformers does: other logits, prompt ids or stop ids."""
+
+
 class ReferenceMissingError(ModelError):
     """The float reference of a bundle is neither in the cache nor named by --model."""
 

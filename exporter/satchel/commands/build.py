@@ -27,6 +27,7 @@ from satchel.package.android.sdk import require_compiler
 from satchel.quantize.kept import quantized
 from satchel.quantize.planning import plan_for
 from satchel.quantize.recipe import Recipe, load_recipe
+from satchel.report.reading import Reading
 from satchel.report.report import (
     BackendReport,
     FileRecord,
@@ -35,6 +36,7 @@ from satchel.report.report import (
     merged,
     new_report,
     read_report,
+    with_reading,
     with_same_codes,
     write_report,
 )
@@ -44,6 +46,7 @@ from satchel.source.remembered import remembered_model
 from satchel.source.support import check_context_length
 from satchel.validate import same_codes
 from satchel.validate.expected import Expected
+from satchel.validate.readings import checked_reading
 from satchel.validate.reference_pass import expected, has_reference, require_sense
 from satchel.validate.skeletons import is_lowered
 from satchel.validate.texts import evaluation_texts
@@ -123,8 +126,9 @@ def build(options: BuildOptions, console: Console) -> BuildResult:
         for backend in backends.values():
             _require_packages(backend, spec, options.validate, workshop)
         relatives = _relatives(neighbours, checkpoint, recipe, console)
-
         assets = text_assets(checkpoint, workshop)
+        reading = checked_reading(checkpoint, assets, checkpoint.tokenizer.stop_ids, workshop)
+
         made_from = Ingredients(
             checkpoint=checkpoint,
             recipe=recipe,
@@ -151,7 +155,7 @@ def build(options: BuildOptions, console: Console) -> BuildResult:
                 workshop.tools,
                 console,
             )
-        report = _report(options, parts, same, checkpoint, recipe, libraries, None if failure else options.out)
+        report = _report(options, parts, same, checkpoint, recipe, reading, libraries, None if failure else options.out)
         page = write_report(output.work, report).name
         if failure:
             home = output.reject()
@@ -255,6 +259,7 @@ def _report(
     same: SameCodes | None,
     checkpoint: Checkpoint,
     recipe: Recipe,
+    reading: Reading,
     libraries: Sequence[Packaged] | None,
     last: Path | None,
 ) -> Mapping[str, Any]:
@@ -266,7 +271,7 @@ def _report(
         records = [FileRecord("library", str(one.coordinate), one.bytes, one.sha256) for one in libraries]
     for backend, part in parts.items():
         report = merged(report, backend, replace(part, command=options.command), records)
-    return with_same_codes({**report, "next_recipe": recipe.next}, same)
+    return with_same_codes({**with_reading(report, reading), "next_recipe": recipe.next}, same)
 
 
 def _rows(parts: Mapping[str, BackendReport], libraries: Sequence[Packaged]) -> list[ArtifactRow]:

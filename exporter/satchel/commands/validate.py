@@ -9,11 +9,13 @@ from satchel.backends.backend import Backend
 from satchel.backends.registry import backend_of
 from satchel.bundle.folder import Bundle, find_bundles, verify_bundle
 from satchel.bundle.slots import read_slots
+from satchel.compile.assets import TextAssets
 from satchel.console import Console
 from satchel.errors import NotBuiltYetError, UsageError
 from satchel.quantize.kept import quantized
 from satchel.reference.prompt import PromptProgram
 from satchel.reference.tokenizer import Tokenizer
+from satchel.report.reading import Reading
 from satchel.report.report import (
     REPORT_JSON,
     BackendReport,
@@ -22,6 +24,7 @@ from satchel.report.report import (
     merged,
     new_report,
     read_report,
+    with_reading,
     with_same_codes,
     write_report,
 )
@@ -31,6 +34,7 @@ from satchel.source.remembered import reference_of
 from satchel.validate import same_codes
 from satchel.validate.excerpts import excerpts
 from satchel.validate.proofs import Program, backend_report
+from satchel.validate.readings import checked_reading
 from satchel.validate.reference_pass import expected, require_sense
 from satchel.validate.skeletons import proven_skeleton
 from satchel.validate.targets import TARGETS
@@ -69,11 +73,13 @@ def validate(options: ValidateOptions, console: Console) -> ValidateResult:
     for bundle in bundles:
         name = bundle.manifest.backend
         checkpoint = reference_of(bundle.manifest.model.source.sha256, options.model, workshop)
-        part = _prove(backend_of(bundle), bundle, checkpoint, options, workshop)
+        assets = _text_of(bundle)
+        reading = checked_reading(checkpoint, assets, bundle.manifest.special_ids.stop, workshop)
+        part = _prove(backend_of(bundle), bundle, checkpoint, assets, options, workshop)
         header = ReportHeader.of(checkpoint, bundle.manifest.recipe, bundle.manifest.context_length)
-        report = merged(report or new_report(header), name, part)
+        report = with_reading(merged(report or new_report(header), name, part), reading)
         if not options.texts:
-            _remember(bundle, header, part)
+            _remember(bundle, header, part, reading)
         problems += [f"{name}: {', '.join(failed)}"] if (failed := part.failed_proofs) else []
     assert report is not None
     same = same_codes.compare(bundles)
@@ -105,8 +111,24 @@ def _with_android_engine(bundles: list[Bundle]) -> list[Bundle]:
     return found
 
 
+def _text_of(bundle: Bundle) -> TextAssets:
+    """Tokenizer and prompt program as they lie in the bundle."""
+    compiled = bundle.file("tokenizer").read_bytes()
+    return TextAssets(
+        bundle.file("tokenizer_json").read_text(encoding="utf-8"),
+        compiled,
+        Tokenizer.from_bytes(compiled),
+        PromptProgram.from_json(bundle.file("prompt").read_text(encoding="utf-8")),
+    )
+
+
 def _prove(
-    backend: Backend, bundle: Bundle, checkpoint: Checkpoint, options: ValidateOptions, workshop: Workshop
+    backend: Backend,
+    bundle: Bundle,
+    checkpoint: Checkpoint,
+    assets: TextAssets,
+    options: ValidateOptions,
+    workshop: Workshop,
 ) -> BackendReport:
     manifest = bundle.manifest
     plan, _ = read_slots(bundle.file("slots"))
@@ -117,8 +139,7 @@ def _prove(
     with workshop.console.stage("Weights") as stage:
         difference, equal = program.difference_from_skeleton(), program.weights_equal()
         stage.note(f"{sum(equal.values())} of {len(equal)} tensors equal")
-    tokenizer = Tokenizer.from_bytes(bundle.file("tokenizer").read_bytes())
-    prompts = PromptProgram.from_json(bundle.file("prompt").read_text(encoding="utf-8"))
+    tokenizer, prompts = assets.tokenizer, assets.program
     if options.texts:
         evaluation = user_texts(options.texts, tokenizer, manifest.context_length)
     else:
@@ -135,8 +156,9 @@ def _prove(
     return replace(report, files=files, tools={**manifest.tools, **report.tools})
 
 
-def _remember(bundle: Bundle, header: ReportHeader, part: BackendReport) -> None:
-    """Adds the target's figures to the report of the build that the bundle lies in, if there is one about it."""
+def _remember(bundle: Bundle, header: ReportHeader, part: BackendReport, reading: Reading) -> None:
+    """Adds the target's figures, and who has read the source, to the report of the build that the bundle lies in, if
+    there is one about it."""
     home = bundle.path.parent.parent
     if not (home / REPORT_JSON).is_file():
         return
@@ -145,4 +167,4 @@ def _remember(bundle: Bundle, header: ReportHeader, part: BackendReport) -> None
     if known is None or known["sha256"] != part.sha256 or part.figures is None:
         return
     known["targets"][part.target] = part.figures.to_dict()
-    write_report(home, report)
+    write_report(home, with_reading(report, reading) if reading.checked_by else report)

@@ -16,6 +16,7 @@ from satchel.bundle.manifest import VerdictStatus
 from satchel.files import canonical_json, write_file
 from satchel.report.figures import UNMEASURED, Figures, Gate, Json, finite, gates_to_dict
 from satchel.report.page import render_html
+from satchel.report.reading import Reading
 from satchel.source.checkpoint import Checkpoint
 
 REPORT_JSON = "report.json"
@@ -165,7 +166,7 @@ class ReportHeader:
 
 def new_report(header: ReportHeader) -> Json:
     """A report without any backend yet."""
-    empty: Json = {"backends": {}, "libraries": [], "same_codes": None, "next_recipe": None}
+    empty: Json = {"backends": {}, "libraries": [], "same_codes": None, "next_recipe": None, "reading": None}
     return {"schema": SCHEMA, "passed": False, "satchel": __version__, **asdict(header), **empty}
 
 
@@ -193,6 +194,11 @@ def with_same_codes(report: Json, same: SameCodes | None) -> Json:
     """`report` with the comparison of its backends' programs with one another; None if there is nothing to compare."""
     passed = False if same and same.different else report["passed"]
     return {**report, "passed": passed, "same_codes": None if same is None else asdict(same)}
+
+
+def with_reading(report: Json, reading: Reading) -> Json:
+    """`report` with what somebody else's reading of the source showed."""
+    return {**report, "reading": reading.to_dict()}
 
 
 def read_report(folder: Path, header: ReportHeader) -> Json:

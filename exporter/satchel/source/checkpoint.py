@@ -6,6 +6,7 @@ Hugging Face's layout (llama.cpp's q/k row permutation is undone by the reader).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -74,6 +75,11 @@ class Checkpoint(Protocol):
     def source(self) -> SourceInfo: ...
 
     @property
+    def place(self) -> Path | None:
+        """The folder or file on this machine that anybody else can read the same model from; None if in memory."""
+        ...
+
+    @property
     def config(self) -> Mapping[str, Any]:
         """Hugging Face config.json: model_type, architectures, hidden_size, ..."""
         ...
@@ -117,6 +123,7 @@ class ArrayCheckpoint:
     tokenizer: TokenizerAssets
     arrays: Mapping[str, NDArray[np.float32]]
     generation_config: Mapping[str, Any] = field(default_factory=dict)
+    place: Path | None = None
 
     @property
     def tensors(self) -> Mapping[str, TensorInfo]:

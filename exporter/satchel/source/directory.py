@@ -47,6 +47,7 @@ class DirectoryCheckpoint:
     def __init__(self, folder: Path, model_id: str, source: SourceInfo, shards: Mapping[str, SafetensorsFile]) -> None:
         self.model_id = model_id
         self.source = source
+        self.place: Path | None = folder
         self._shards = shards
         self.config: Mapping[str, Any] = _with_tying(_json(folder / "config.json"), HEAD in shards)
         self.generation_config: Mapping[str, Any] = _optional_json(folder / "generation_config.json")

@@ -40,6 +40,7 @@ from satchel.quantize.plan import TensorPlan
 from satchel.quantize.planning import plan_for
 from satchel.quantize.recipe import load_recipe
 from satchel.report.figures import Figures, Quarter
+from satchel.report.reading import Reading
 from satchel.skeleton.spec import ProgramSpec
 from satchel.skeleton.table import Slot, write_skeleton
 from satchel.source.checkpoint import EMBEDDING, HEAD
@@ -161,6 +162,7 @@ def factory(
     monkeypatch.setattr("satchel.validate.targets.host.found_here", lambda *_: {})  # no torch in this tier
     monkeypatch.setattr("satchel.validate.targets.host.measure", made.measure)
     monkeypatch.setattr(pipeline, "text_assets", lambda *_: assets)
+    monkeypatch.setattr(pipeline, "checked_reading", lambda *_: Reading("somebody else", 1e-7, 3, True))
     has_reference(monkeypatch, True)
     text = Text("t", np.array([1, 2, 3, 4], np.int64))
     evaluation = Evaluation((text,), Text("whole", text.ids[:1]), text)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from satchel.report.page import charts, tensors, views, words
+from satchel.report.page.reading import reading_line
 from satchel.report.page.verdict import verdict
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def render_html(report: Mapping[str, Any]) -> str:
         report=report,
         parts=parts,
         verdict=verdict(report, parts),
+        reading=reading_line(report),
         views=views,
         charts=charts,
         tensors=tensors,

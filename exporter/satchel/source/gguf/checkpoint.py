@@ -45,6 +45,7 @@ class GgufCheckpoint:
     def __init__(self, path: Path, header: GgufHeader, model_id: str, source: SourceInfo) -> None:
         self.model_id = model_id
         self.source = source
+        self.place: Path | None = path
         self._fields = header.fields
         self._stored = _hugging_face_names(header)
         self.config: Mapping[str, Any] = _config(header, self._stored)
