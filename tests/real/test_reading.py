@@ -296,11 +296,45 @@ def gguf_tokens(*further: str) -> list[str]:
 
 
 def test_a_folder_that_transformers_cannot_load_is_refused(llama: Path, tmp_path: Path) -> None:
-    broken = shutil.copytree(llama, tmp_path / "broken")
-    settings = json.loads((broken / "tokenizer_config.json").read_text())
-    (broken / "tokenizer_config.json").write_text(json.dumps({**settings, "eos_token": {"content": "<|end|>"}}))
+    broken = copied(llama, tmp_path / "broken", "tokenizer_config.json", eos_token={"content": "<|end|>"})
     with pytest.raises(ReadingError, match=r"transformers can't load the tokenizer \(TypeError: .*eos_token"):
         read(broken, Workshop(Cache(tmp_path / "cache"), Tools(), Console.quiet()))
+
+
+def test_a_template_that_only_one_finds_is_a_difference(llama: Path, tmp_path: Path, shop: Workshop) -> None:
+    named = copied(llama, tmp_path / "named", "tokenizer_config.json", chat_template=[{"name": "t", "template": "x"}])
+    (named / "chat_template.jinja").unlink()
+    with pytest.raises(ReadingError, match="transformers finds a chat template in this model, and Satchel finds none"):
+        read(named, shop)
+
+    def invent(checkpoint: Any) -> None:
+        checkpoint.tokenizer = replace(checkpoint.tokenizer, chat_template=CHATML)
+
+    none = shutil.copytree(llama, tmp_path / "none")
+    (none / "chat_template.jinja").unlink()
+    with pytest.raises(ReadingError, match=r"transformers can't write the conversation \(system: .*, and Satchel does"):
+        read(none, shop, invent)
+
+
+def test_the_date_is_left_to_nobody(llama: Path, tmp_path: Path, shop: Workshop) -> None:
+    model = shutil.copytree(llama, tmp_path / "dated")
+    day = "{% if strftime_now is defined %}{{ strftime_now('%d %B') }}{% else %}one day{% endif %}"
+    (model / "chat_template.jinja").write_text(f"<|start|>{day}<|end|>\n" + CHATML)
+    assert read(model, shop).prompts == 3
+
+
+def test_no_class_says_what_ends_an_answer_where_no_file_does(llama: Path, tmp_path: Path, shop: Workshop) -> None:
+    model = copied(llama, tmp_path / "endless", "config.json", eos_token_id=None)
+    (model / "generation_config.json").unlink()
+    assert read(model, shop).stop_ids
+
+
+def copied(model: Path, to: Path, file: str, **changes: Any) -> Path:
+    """The model with entries of a JSON file changed, or taken out where they are None."""
+    shutil.copytree(model, to)
+    content = {**json.loads((to / file).read_text()), **changes}
+    (to / file).write_text(json.dumps({name: value for name, value in content.items() if value is not None}))
+    return to
 
 
 def test_the_command_says_it_with_exit_code_4_before_any_slow_work(

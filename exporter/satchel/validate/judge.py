@@ -5,6 +5,7 @@ holds goes with it, so that never two models are in memory.
 """
 
 import io
+import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
@@ -19,6 +20,7 @@ from satchel.reference.prompt import Turn
 
 # Set before anything else in a template, it is as if nobody told the date: a prompt program can't tell it either.
 _WITHOUT_CLOCK = "{% set strftime_now = nobody_tells_the_date %}"
+_CONFIGS = ("generation_config.json", "config.json")
 # What a config says of itself, of its files and of how it was loaded, and not of what is computed.
 _WITHOUT_EFFECT = {
     "_name_or_path",
@@ -56,6 +58,10 @@ class OtherTokenizer:
     def eos_id(self) -> int | None:
         found = self._tokenizer.eos_token_id
         return None if found is None else int(found)
+
+    @property
+    def has_template(self) -> bool:
+        return bool(self._tokenizer.chat_template)
 
     @property
     def writes_dates(self) -> bool:
@@ -97,14 +103,16 @@ class OtherModel:
             )
         self._model, info = loaded
         self.missing: Sequence[str] = sorted(info["missing_keys"])
+        self._says_what_ends = not place.is_dir() or any(map(_says_what_ends, (place / file for file in _CONFIGS)))
         self._model.eval()
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
-        """What ends an answer: of the generation config, else of the config."""
+        """What ends an answer: of the generation config, else of the config; none where no file says it, since a class
+        has a number of its own for that."""
         for config in (self._model.generation_config, self._model.config):
             found = getattr(config, "eos_token_id", None)
-            if found is not None:
+            if found is not None and self._says_what_ends:
                 return tuple(found) if isinstance(found, list | tuple) else (int(found),)
         return ()
 
@@ -140,6 +148,10 @@ class OtherModel:
             if not same:
                 found.append(parameter)
         return found
+
+
+def _says_what_ends(config: Path) -> bool:
+    return config.is_file() and json.loads(config.read_text(encoding="utf-8")).get("eos_token_id") is not None
 
 
 def _equal(ours: Any, theirs: Any) -> bool:

@@ -104,6 +104,8 @@ def conversations(program: PromptProgram, texts: Sequence[str]) -> list[list[Tur
 
 def _same_prompts(assets: TextAssets, tokenizer: "OtherTokenizer", texts: Sequence[str]) -> list[list[int]]:
     """Our ids of each prompt; raises ReadingError unless they are transformers' too."""
+    if assets.program.kind == "raw" and tokenizer.has_template:
+        raise ReadingError(f"transformers finds a chat template in this model, and Satchel finds none. {_WHAT_TO_DO}")
     if assets.program.kind == "raw":
         raw = [assets.tokenizer.encode_raw(text) for text in texts]
         for text, ours in zip(texts, raw, strict=True):
@@ -112,10 +114,16 @@ def _same_prompts(assets: TextAssets, tokenizer: "OtherTokenizer", texts: Sequen
     chats = conversations(assets.program, texts)
     prompts = [assets.program.encode(assets.tokenizer, turns) for turns in chats]
     for turns, ours in zip(chats, prompts, strict=True):
-        theirs = tokenizer.chat(turns)
-        if ours != theirs and tokenizer.writes_dates:
-            theirs = tokenizer.chat(turns, clock=False)
         shown = ", ".join(f"{turn.role}: {turn.content!r}" for turn in turns)
+        try:
+            theirs = tokenizer.chat(turns)
+            if ours != theirs and tokenizer.writes_dates:
+                theirs = tokenizer.chat(turns, clock=False)
+        except Exception as failure:  # whatever a template raises
+            raise ReadingError(
+                f"transformers can't write the conversation ({shown}), and Satchel does: {type(failure).__name__}: "
+                f"{failure}. {_WHAT_TO_DO}"
+            ) from failure
         _require_same(ours, theirs, f"the conversation ({shown})", tokenizer)
     return prompts
 

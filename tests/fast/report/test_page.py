@@ -25,6 +25,7 @@ from satchel.report.page.charts import histogram
 from satchel.report.page.tensors import kind_rows, layer_stacks
 from satchel.report.page.views import gate_rows, parts_of
 from satchel.report.page.words import visible
+from satchel.report.reading import Reading, unchecked
 from satchel.report.report import (
     BackendReport,
     FileRecord,
@@ -33,6 +34,7 @@ from satchel.report.report import (
     TensorRecord,
     merged,
     new_report,
+    with_reading,
     with_same_codes,
 )
 
@@ -359,3 +361,15 @@ def test_a_gate_shows_the_bound_that_it_compared() -> None:
     failed = replace(FIGURES, gates={"kl_mean": Gate(0.034, 0.035, error=0.002)})
     page = render_html(merged(new_report(HEADER), "executorch", replace(PART, figures=failed)))
     assert "mean KL divergence is 0.034 (0.03729 with 95% confidence) and must be at most 0.035" in page
+
+
+def test_it_says_who_else_has_read_the_model() -> None:
+    agreed = Reading("somebody 5.1", 3e-7, 3, True, ("how numbers are cut",))
+    text = html.unescape(render_html(with_reading(report(), agreed)))
+    assert (
+        "somebody 5.1 reads this model as Satchel does: its logits (largest difference 3.0\u00d710⁻⁷ of the largest "
+        "logit), the ids of 3 prompts and what ends an answer. Not compared: how numbers are cut."
+    ) in text
+    alone = html.unescape(render_html(with_reading(report(), unchecked("torch is not installed"))))
+    assert "Nobody but Satchel has read this model: torch is not installed." in alone
+    assert "has read this model" not in render_html(report())
