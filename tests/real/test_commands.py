@@ -21,6 +21,8 @@ def test_validate_says_the_same_again(place: Workplace, tmp_path: Path) -> None:
     built = place.report["backends"]["executorch"]
     again = report["backends"]["executorch"]
     assert again["weights_equal"] is True
+    assert report["reading"] == place.report["reading"]
+    assert report["reading"]["prompts"] == 3
     assert again["kl_mean"] == pytest.approx(built["kl_mean"], rel=1e-6)
     text = tmp_path / "mine.txt"
     text.write_text("A text of one's own, long enough to say something.", encoding="utf-8")

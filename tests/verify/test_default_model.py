@@ -14,11 +14,17 @@ import torch
 from litert_lm_chat import chat
 from satchel.cache import Cache
 from satchel.cli import main
+from satchel.compile.assets import text_assets
+from satchel.console import Console
 from satchel.hashing import file_sha256
 from satchel.lower.coreml_modules import SafeRMSNorm
 from satchel.source.alias import DEFAULT_MODEL
 from satchel.source.gguf.checkpoint import open_gguf
+from satchel.source.resolve import open_model
 from satchel.source.safetensors_io import SafetensorsWriter
+from satchel.tools import Tools
+from satchel.validate.readings import checked_reading
+from satchel.workshop import Workshop
 
 SYMMETRIC = Path(__file__).parents[1] / "data" / "int4-symmetric.toml"
 
@@ -51,6 +57,18 @@ def test_every_recipe_meets_its_gates(
         assert part["top1"] >= top1
         assert part["bytes"] <= megabytes * 1e6
         assert part["tokens"] >= 2000
+
+
+def test_transformers_reads_it_as_we_do(tmp_path: Path, default_gguf: Path) -> None:
+    """As a GGUF file, and as a folder that judges all of it."""
+    shop = Workshop(Cache(tmp_path / "cache"), Tools(), Console.quiet())
+    folder = perturbed(tmp_path / "perturbed", default_gguf, deviation=0.005)
+    for model, prompts in ((default_gguf, 2), (folder, 3)):
+        checkpoint = open_model(str(model), shop.cache, shop.tools)
+        found = checked_reading(checkpoint, text_assets(checkpoint, shop), checkpoint.tokenizer.stop_ids, shop)
+        assert found.logits_relative is not None
+        assert found.logits_relative < 1e-6
+        assert (found.prompts, found.stop_ids) == (prompts, True)
 
 
 def test_a_core_ml_package_with_the_plain_norm_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

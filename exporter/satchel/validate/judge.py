@@ -41,13 +41,15 @@ def name() -> str:
 
 
 class OtherTokenizer:
-    """`AutoTokenizer` of a source. Raises whatever transformers raises."""
+    """transformers' tokenizer of a source. Raises whatever transformers raises."""
 
     def __init__(self, place: Path) -> None:
         with _opened(place) as (folder, options):
-            from transformers import AutoTokenizer
+            from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, **options)
+            # Which class it is follows from config.json. A GGUF file gives this one, and asking would parse it twice.
+            kind: Any = AutoTokenizer if place.is_dir() else PreTrainedTokenizerFast
+            self._tokenizer: Any = kind.from_pretrained(folder, **options)
 
     @property
     def kind(self) -> str:

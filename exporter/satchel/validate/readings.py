@@ -6,11 +6,12 @@ Only agreement is kept: a difference, or that nobody could check, is found anew 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
 from satchel.compile.assets import TextAssets
-from satchel.files import canonical_json
+from satchel.files import canonical_json, write_file
 from satchel.hashing import file_sha256
 from satchel.report.reading import Reading, unchecked
 from satchel.source.checkpoint import Checkpoint
@@ -34,8 +35,11 @@ def checked_reading(checkpoint: Checkpoint, assets: TextAssets, stop_ids: Sequen
         return unchecked("it is in no file")
     if not has_reference():
         return unchecked("torch and transformers are not installed")
-    with workshop.console.stage("Reading") as stage:
+    try:
         key = reading_key(checkpoint, place, assets, stop_ids)
+    except PackageNotFoundError as missing:
+        return unchecked(f"{missing.name} is not installed")
+    with workshop.console.stage("Reading") as stage:
         folder = workshop.cache.find("reading", key)
         if folder is not None:
             stage.reused()
@@ -46,13 +50,9 @@ def checked_reading(checkpoint: Checkpoint, assets: TextAssets, stop_ids: Sequen
             stage.note(f"nobody checks it: {reading.reason}")
             return reading
         kept = canonical_json(reading.to_dict())
-        workshop.cache.get_or_build("reading", key, lambda attempt: _write(attempt / _FILE, kept))
+        workshop.cache.get_or_build("reading", key, lambda attempt: write_file(attempt / _FILE, kept))
         stage.note(f"as {reading.checked_by} reads it: logits within {reading.logits_relative:.1e} of the largest")
         return reading
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
 
 
 def reading_key(checkpoint: Checkpoint, place: Path, assets: TextAssets, stop_ids: Sequence[int]) -> dict[str, Any]:

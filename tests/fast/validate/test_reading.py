@@ -33,6 +33,9 @@ def assets(tokenizer: bytes = b"") -> TextAssets:
 def test_it_is_said_why_nobody_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shop = Workshop(Cache(tmp_path), Tools(), Console.quiet())
     assert checked_reading(checkpoint(None), assets(), (), shop) == Reading(None, reason="it is in no file")
+    monkeypatch.setattr("satchel.validate.readings.has_reference", lambda: True)
+    monkeypatch.setattr("satchel.validate.readings._TOOLS", ("numpy", "no-such-package"))
+    assert checked_reading(checkpoint(tmp_path), assets(), (), shop).reason == "no-such-package is not installed"
     monkeypatch.setattr("satchel.validate.readings.has_reference", lambda: False)
     found = checked_reading(checkpoint(tmp_path), assets(), (), shop)
     assert found.to_dict() == {"checked_by": None, "reason": "torch and transformers are not installed"}
