@@ -5,6 +5,7 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,16 +22,21 @@ from satchel.quantize.kept import quantized_key
 from satchel.quantize.plan import QuantPlan, TensorPlan
 from satchel.quantize.planning import plan_for
 from satchel.quantize.recipe import load_recipe
+from satchel.reference.prompt import PromptProgram
 from satchel.skeleton.spec import ProgramSpec
 from satchel.source.directory import open_directory
-from satchel.validate.behaviour import Text
+from satchel.validate.expected import Expected
 from satchel.validate.proofs import Program
+from satchel.validate.readings import reading_key
+from satchel.validate.reference_pass import expected_key
 from satchel.validate.skeletons import skeleton_key
 from satchel.validate.targets.host import behaviour_key
+from satchel.validate.texts import Evaluation, Text
 
 
-def text(*ids: int) -> Text:
-    return Text("t", np.array(ids, np.int64))
+def texts(*ids: int) -> Evaluation:
+    text = Text("t", np.array(ids, np.int64))
+    return Evaluation((text,), text, text)
 
 
 @dataclass(frozen=True)
@@ -42,19 +48,22 @@ class Made:
     spec: ProgramSpec
     backend: Backend
     program: Path
-    texts: tuple[Text, ...] = (text(1, 2, 3),)
+    texts: Evaluation = field(default_factory=lambda: texts(1, 2, 3))
     limits: Mapping[str, float] = field(default_factory=lambda: {"kl_mean": 0.03})
 
 
+ASSETS: Any = SimpleNamespace(program=PromptProgram("raw", {}), tokenizer_bytes=b"tokenizer")
 KEYS: Mapping[str, Callable[[Made], Mapping[str, Any]]] = {
     "text": lambda made: text_key(made.checkpoint),
     "quantized": lambda made: quantized_key(made.checkpoint, made.plan),
     "skeleton": lambda made: skeleton_key(made.backend, made.spec),
     "behaviour": lambda made: behaviour_key(
         Program(made.program, made.backend, made.spec, made.checkpoint, None, None),  # type: ignore[arg-type]
-        made.texts,
+        Expected(made.texts, {}, {}, np.zeros_like),
         made.limits,
     ),
+    "reference": lambda made: expected_key(made.checkpoint, made.texts),
+    "reading": lambda made: reading_key(made.checkpoint, made.checkpoint.place, ASSETS, (2,)),
     "sdk": lambda made: sdk_key(templates_root()),
 }
 
@@ -65,7 +74,12 @@ def made(make_directory: Callable[..., Path], tmp_path: Path, monkeypatch: pytes
     plan = plan_for(load_recipe("int4"), checkpoint)
     program = tmp_path / "model.pte"
     program.write_bytes(b"program")
-    here = {"torch": "2.13.0", "transformers": "5.23.0"}  # not installed where only the core is
+    here = {
+        "torch": "2.13.0",
+        "transformers": "5.23.0",
+        "accelerate": "1",
+        "safetensors": "1",
+    }  # not installed where only the core is
     real = versions.metadata.version
     monkeypatch.setattr(versions.metadata, "version", lambda name: here.get(name) or real(name))
     return Made(checkpoint, plan, ProgramSpec.of(checkpoint, plan, 96, 64), BACKENDS["executorch"], program)
@@ -105,14 +119,14 @@ def with_spec(**values: Any) -> Callable[[Made], Made]:
 
 
 INPUTS: Mapping[str, tuple[Callable[[Made], Made], set[str]]] = {
-    "the weights": (with_source, {"quantized", "behaviour"}),
+    "the weights": (with_source, {"quantized", "behaviour", "reference", "reading"}),
     "the template": (with_template, {"text"}),
     "the plan": (with_plan, {"quantized", "skeleton"}),
     "the architecture": (with_spec(config={"model_type": "llama", "hidden_size": 1}), {"skeleton"}),
     "the context": (with_spec(context_length=97), {"skeleton"}),
     "the chunk": (with_spec(prefill_chunk=8), {"skeleton"}),
     "the backend": (lambda made: replace(made, backend=BACKENDS["litert"]), {"skeleton", "behaviour"}),
-    "the texts": (lambda made: replace(made, texts=(text(1, 2, 4),)), {"behaviour"}),
+    "the texts": (lambda made: replace(made, texts=texts(1, 2, 4)), {"behaviour", "reference"}),
     "the limits": (lambda made: replace(made, limits={"kl_mean": 0.02}), {"behaviour"}),
 }
 
@@ -132,14 +146,14 @@ def test_the_program_itself_changes_its_measurement(made: Made) -> None:
 
 
 TOOLS = {
-    "jinja2": {"text"},
+    "jinja2": {"text", "reading"},
     "regex": {"text"},
-    "tokenizers": {"text"},
-    "gguf": {"quantized"},
-    "ml_dtypes": {"quantized"},
-    "numpy": {"quantized"},
-    "torch": {"behaviour"},
-    "transformers": {"behaviour"},
+    "tokenizers": {"text", "reading"},
+    "gguf": {"quantized", "reading"},
+    "ml_dtypes": {"quantized", "reading"},
+    "numpy": {"quantized", "reading"},
+    "torch": {"behaviour", "reference", "reading"},
+    "transformers": {"behaviour", "reference", "reading"},
 }
 
 
@@ -160,20 +174,24 @@ def test_the_lock_and_the_machine_change_the_keys(made: Made, monkeypatch: pytes
         assert changed(made, before) == {"skeleton", "behaviour"}
     monkeypatch.setattr("satchel.validate.targets.host.processor", lambda: "another")
     assert changed(made, before) == {"behaviour"}
+    monkeypatch.setattr("satchel.validate.reference_pass.processor", lambda: "another")
+    assert changed(made, before) == {"behaviour", "reference"}
 
 
 # A module of ours -> the keys that an edit of it must change, for ExecuTorch.
 CODE = {
-    "satchel.compile.automaton": {"text"},
-    "satchel.compile.chat_template": {"text"},
+    "satchel.compile.automaton": {"text", "reading"},
+    "satchel.compile.chat_template": {"text", "reading"},
     "satchel.quantize.grid": {"quantized"},
-    "satchel.source.gguf.header": {"quantized"},
+    "satchel.source.gguf.header": {"quantized", "reading"},
     "satchel.lower.executorch_patches": {"skeleton"},
     "satchel.lower.rewrite": {"skeleton"},
     "satchel.skeleton.table": {"skeleton"},
     "satchel.formats.flatbuffer": {"skeleton"},
     "satchel.validate.graph": {"skeleton"},
-    "satchel.validate.reference": {"skeleton", "behaviour"},
+    "satchel.validate.reference": {"skeleton", "behaviour", "reference", "reading"},
+    "satchel.validate.expected": {"behaviour", "reference"},
+    "satchel.validate.judge": {"reading"},
     "satchel.runtimes.executorch": {"skeleton", "behaviour"},
     "satchel.validate.behaviour": {"behaviour"},
     "satchel.validate.speed": {"behaviour"},

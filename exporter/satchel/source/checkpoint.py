@@ -108,6 +108,11 @@ EMBEDDING = "model.embed_tokens.weight"
 HEAD = "lm_head.weight"
 
 
+def stored_name(checkpoint: Checkpoint, name: str) -> str:
+    """The name under which the checkpoint has a parameter of transformers' model: a tied head is the embedding."""
+    return EMBEDDING if name == HEAD and HEAD not in checkpoint.tensors else name
+
+
 def is_tied(config: Mapping[str, Any]) -> bool:
     """True if the output head shares the embedding's table (`tie_word_embeddings`)."""
     return bool(config.get("tie_word_embeddings", False))

@@ -11,7 +11,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from satchel.validate.texts import Evaluation
+from satchel.errors import NonsenseError
+from satchel.validate.texts import Evaluation, Text
 
 ROWS = 32  # positions whose logits are held at once
 
@@ -46,3 +47,17 @@ def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     wide -= wide.max(axis=-1, keepdims=True)
     wide -= np.log(np.exp(wide).sum(axis=-1, keepdims=True))
     return wide
+
+
+def bits_needed(text: Text, hidden: NDArray[np.float32], logits_of: Callable[..., NDArray[np.float32]]) -> float:
+    """What the reference needs for the tokens after the first. Raises NonsenseError if its logits are no numbers."""
+    total = 0.0
+    for start in range(0, len(text.ids) - 1, ROWS):
+        following = text.ids[start + 1 : start + 1 + ROWS]
+        rows = log_softmax(logits_of(hidden[start : start + len(following)]))
+        total -= rows[np.arange(len(following)), following].sum()
+    if not np.isfinite(total):
+        raise NonsenseError(
+            f"The float model's logits over the text {text.name!r} are not numbers. Get the model again."
+        )
+    return float(total / np.log(2))

@@ -20,7 +20,7 @@ from satchel.compile.assets import TextAssets
 from satchel.errors import ReadingError
 from satchel.reference.prompt import PromptProgram, Turn
 from satchel.report.reading import Reading, unchecked
-from satchel.source.checkpoint import EMBEDDING, HEAD, Checkpoint
+from satchel.source.checkpoint import Checkpoint, stored_name
 from satchel.source.gguf.header import read_header
 
 if TYPE_CHECKING:
@@ -148,15 +148,11 @@ def _require_same(ours: Sequence[int], theirs: Sequence[int], what: str, tokeniz
 def _our_logits(checkpoint: Checkpoint, ids: NDArray[np.int64]) -> NDArray[np.float32]:
     from satchel.validate.reference import Reference
 
-    reference = Reference(checkpoint.config, lambda name: checkpoint.read(_stored(checkpoint, name)))
+    reference = Reference(checkpoint.config, lambda name: checkpoint.read(stored_name(checkpoint, name)))
     logits = reference.logits(ids)
     del reference
     gc.collect()  # a model's modules know one another
     return logits
-
-
-def _stored(checkpoint: Checkpoint, name: str) -> str:
-    return EMBEDDING if name == HEAD and HEAD not in checkpoint.tensors else name
 
 
 def _same_logits(
@@ -195,7 +191,7 @@ def _causes(checkpoint: Checkpoint, model: "OtherModel") -> list[str]:
             f"{name} is {here!r} here and {there!r} there"
             for name, (here, there) in model.settings_unlike(checkpoint.config).items()
         ]
-    tensors = model.tensors_unlike(lambda name: checkpoint.read(_stored(checkpoint, name)))
+    tensors = model.tensors_unlike(lambda name: checkpoint.read(stored_name(checkpoint, name)))
     if tensors:
         causes.append(f"other values in {_listed(tensors)}")
     return causes

@@ -15,8 +15,8 @@ from satchel.files import canonical_json, write_file
 from satchel.hashing import file_sha256
 from satchel.report.reading import Reading, unchecked
 from satchel.source.checkpoint import Checkpoint
-from satchel.validate.measured import has_reference
 from satchel.validate.reading import compare
+from satchel.validate.reference_pass import has_reference
 from satchel.versions import found_here, source_hash
 from satchel.workshop import Workshop
 

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from satchel.errors import NonsenseError
 from satchel.files import canonical_json
-from satchel.source.checkpoint import EMBEDDING, HEAD, Checkpoint
-from satchel.validate.expected import ROWS, Expected, log_softmax
+from satchel.source.checkpoint import Checkpoint, stored_name
+from satchel.validate.expected import Expected, bits_needed
 from satchel.validate.texts import Evaluation, Text
 from satchel.versions import found_here, processor, source_hash
 from satchel.workshop import Workshop
@@ -32,7 +31,7 @@ def expected(checkpoint: Checkpoint, evaluation: Evaluation, workshop: Workshop)
     """What the reference expects of the texts, from the cache if it was computed before on this machine."""
     from satchel.validate.reference import Reference
 
-    reference = Reference(checkpoint.config, lambda name: checkpoint.read(_stored_name(checkpoint, name)))
+    reference = Reference(checkpoint.config, lambda name: checkpoint.read(stored_name(checkpoint, name)))
     with workshop.console.stage("Reference") as stage:
         key = expected_key(checkpoint, evaluation)
         folder = workshop.cache.find("reference", key)
@@ -58,7 +57,7 @@ def expected_key(checkpoint: Checkpoint, evaluation: Evaluation) -> dict[str, An
         "texts": {text.name: [int(i) for i in text.ids] for text in evaluation.all},
         "tools": found_here(*_TOOLS),
         "machine": processor(),
-        "code": source_hash("validate.reference_pass", "validate.reference"),
+        "code": source_hash("validate.expected", "validate.reference"),
     }
 
 
@@ -96,28 +95,11 @@ def _read_texts(evaluation: Evaluation, reference: Any, folder: Path, progress: 
     for index, text in enumerate(evaluation.all):
         hidden = reference.hidden(text.ids)
         np.save(folder / _file(index), hidden)
-        bits[text.name] = _bits(text, hidden, reference.logits_of)
+        bits[text.name] = bits_needed(text, hidden, reference.logits_of)
         done += len(text.ids)
         progress(done, evaluation.tokens)
     (folder / _BITS).write_bytes(canonical_json(bits))
 
 
-def _bits(text: Text, hidden: NDArray[np.float32], logits_of: Callable[..., NDArray[np.float32]]) -> float:
-    total = 0.0
-    for start in range(0, len(text.ids) - 1, ROWS):
-        following = text.ids[start + 1 : start + 1 + ROWS]
-        rows = log_softmax(logits_of(hidden[start : start + len(following)]))
-        total -= rows[np.arange(len(following)), following].sum()
-    if not np.isfinite(total):
-        raise NonsenseError(
-            f"The float model's logits over the text {text.name!r} are not numbers. Get the model again."
-        )
-    return float(total / np.log(2))
-
-
 def _file(index: int) -> str:
     return f"hidden-{index}.npy"
-
-
-def _stored_name(checkpoint: Checkpoint, name: str) -> str:
-    return EMBEDDING if name == HEAD and HEAD not in checkpoint.tensors else name

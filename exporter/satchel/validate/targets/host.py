@@ -54,5 +54,5 @@ def behaviour_key(program: Program, expected: Expected, limits: Mapping[str, flo
         "limits": dict(limits),  # golden.json's tolerance depends on them
         "tools": {"runtime": locked(program.backend.name), **found_here(*_REFERENCE)},
         "machine": processor(),
-        "code": source_hash(program.backend.runtime_code, "validate.measured"),
+        "code": source_hash(program.backend.runtime_code, "validate.measured", "validate.reference"),
     }
