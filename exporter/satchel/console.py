@@ -211,18 +211,18 @@ class Console:
         self._console(self._results).print(table)
 
     def verdict(self, report: Mapping[str, Any]) -> None:
-        """Every proof of a report.json, gates with value and limit, then the verdict in one line."""
+        """Every proof of a report.json, gates with value, bound and limit, then the verdict in one line."""
         rows = []
         for backend, part in report["backends"].items():
             for proof in ("skeleton_equal", "weights_equal"):
                 equal = part[proof]
-                rows.append(("✓" if equal else "✗", backend, proof, "yes" if equal else "no", "yes"))
+                rows.append(("✓" if equal else "✗", backend, proof, "yes" if equal else "no", "", "yes"))
             for name, gate in part["gates"].items():
                 mark = "✓" if gate["passed"] else "✗"
-                rows.append(
-                    (mark, backend, name, _number(gate["value"], ".4g") or "NaN", _number(gate["limit"], ".4g"))
-                )
-        self.table(("", "backend", "gate", "value", "limit"), rows, right=("value", "limit"))
+                value, limit = _number(gate["value"], ".4g") or "NaN", _number(gate["limit"], ".4g")
+                bound = "" if gate["bound"] == gate["value"] else _number(gate["bound"], ".4g")
+                rows.append((mark, backend, name, value, bound, limit))
+        self.table(("", "backend", "gate", "value", "95% bound", "limit"), rows, right=("value", "95% bound", "limit"))
         self.judgement(report)
 
     def judgement(self, report: Mapping[str, Any]) -> None:

@@ -59,15 +59,15 @@ def test_beside_a_json_object_everything_goes_to_standard_error() -> None:
 def test_the_verdict_lists_every_gate_and_ends_in_a_word() -> None:
     out = io.StringIO()
     gates = {
-        "kl_mean": {"value": 0.5, "limit": 0.035, "passed": False},
-        "top1": {"value": None, "limit": 0.88, "passed": False},
+        "kl_mean": {"value": 0.5, "bound": 0.6, "limit": 0.035, "passed": False},
+        "top1": {"value": None, "bound": None, "limit": 0.88, "passed": False},
     }
     Console(out=out).verdict(
         {"passed": False, "backends": {"executorch": {"skeleton_equal": True, "weights_equal": False, "gates": gates}}}
     )
     words = [line.split() for line in out.getvalue().splitlines()]
     assert ["✗", "executorch", "weights_equal", "no", "yes"] in words
-    assert ["✗", "executorch", "kl_mean", "0.5", "0.035"] in words
+    assert ["✗", "executorch", "kl_mean", "0.5", "0.6", "0.035"] in words
     assert ["✗", "executorch", "top1", "NaN", "0.88"] in words
     assert words[-1] == ["FAILED"]
 

@@ -105,8 +105,9 @@ def test_a_failed_gate_packs_nothing_and_leaves_the_last_good_build(place: Workp
     before = {part: digests(place.out / part) for part in ("bundle", "android")}
     code, report, said = satchel(*BUILD, place.model, "--context", 96, "--out", place.out, "--recipe", recipe, "--json")
     assert code == 3
-    value = report["backends"]["executorch"]["kl_mean"]
-    assert f"kl_mean is {value:.4g} and must be at most 1e-09" in said
+    gate = report["backends"]["executorch"]["gates"]["kl_mean"]
+    told = f"kl_mean is {gate['value']:.4g} ({gate['bound']:.4g} with 95% confidence) and must be at most 1e-09"
+    assert told in said
     assert "--recipe int4" in said
     assert report["passed"] is False
     assert json.loads((place.out / "rejected" / "report.json").read_text()) == report

@@ -27,9 +27,12 @@ from satchel.quantize.plan import TensorPlan
 from satchel.report.figures import GRAPH_TOLERANCE
 from satchel.runtimes.coreml import CoreMlEngine
 from satchel.skeleton.table import Skeleton, read_skeleton
-from satchel.validate.behaviour import Text, measure, pooled
+from satchel.validate.behaviour import measure
+from satchel.validate.expected import Expected
+from satchel.validate.fidelity import pooled
 from satchel.validate.graph import prove
 from satchel.validate.reference import Reference
+from satchel.validate.texts import WHOLE_CONTEXT, Evaluation, Text
 from tiny_specs import FAMILIES, TINY, other_weights, placeholders, spec
 
 OFFSET = TensorPlan("int4", 32, True)
@@ -90,12 +93,16 @@ def test_the_plain_norm_fails_where_the_safe_one_passes(tmp_path: Path, monkeypa
     large = Large(spec(llama, floats).plan, parameter_shapes(llama), {})
     text = Text("random", np.random.default_rng(3).integers(0, llama["vocab_size"], 40))
     reference = Reference(llama, lambda name: carried_weight(large.read(name)))
+    evaluation = Evaluation((text,), Text(WHOLE_CONTEXT, text.ids), text)
+    bits = {one.name: 0.0 for one in evaluation.all}
+    hidden = {one.name: reference.hidden(one.ids) for one in evaluation.all}
+    expected = Expected(evaluation, hidden, bits, reference.logits_of)
 
     def divergence(folder: Path) -> float:
         write(folder, lower(spec(llama, floats), large))
         engine = CoreMlEngine(folder)
         with np.errstate(all="ignore"):
-            return pooled(measure(engine, reference.logits, [text], lambda *_: None)).kl_mean
+            return pooled(measure(engine, expected)).kl_mean
 
     assert divergence(tmp_path / "safe") < 0.001
     monkeypatch.setattr(SafeRMSNorm, "forward", plain_norm)

@@ -1,9 +1,9 @@
-"""Behaviour: the program reads the evaluation texts, and every next-token distribution is held against the reference's.
+"""Behaviour: the program reads the evaluation texts, and its next-token distributions are held against the reference's.
 
-Teacher forcing: both models read the same text and predict every next token. The program reads the texts token by
-token; the one that fills the context it reads as an app reads a long prompt, in prefill chunks of full length, with
-some tokens after each of them one by one, so that a prefill that differs from decode shows, and so does a program that
-is wrong only late in its context.
+Teacher forcing: both models read the same text and predict every next token. The program reads by turns as an app does,
+a stretch as a prefill chunk and a stretch token by token, so that a prefill that differs from decode shows. After each
+forward there is a distribution to compare. The text that fills the context is read in chunks of full length with few
+tokens between them, so that a program that is wrong only late in its context shows, too.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +19,9 @@ from satchel.validate.texts import WHOLE_CONTEXT, Text
 
 LAST = 8  # positions at the end of the context that are read one by one
 _CLUSTER = 32  # neighbouring positions that are taken to depend on one another
+_STRETCH = (
+    32  # tokens of a text that are read in one way before the other: neighbours say little more about one another
+)
 _IN_WHOLE = 256  # positions to measure in the whole context, about
 _DECODED = 4  # tokens at the end of a text that an evaluator reads one by one
 
@@ -93,11 +96,13 @@ def _grouped(steps: Iterator[Step]) -> Iterator[list[Step]]:
 
 def _steps(engine: Engine, text: Text) -> Iterator[Step]:
     count, chunk = len(text.ids), engine.prefill_chunk
+    is_whole = text.name == WHOLE_CONTEXT
     if isinstance(engine, EvaluatorEngine):
-        return _every_position(count, chunk, LAST if text.name == WHOLE_CONTEXT else _DECODED)
-    if text.name == WHOLE_CONTEXT:
-        return _as_a_prompt(count, chunk)
-    return (Step(index, index + 1, index) for index in range(count))
+        return _every_position(count, chunk, LAST if is_whole else _DECODED)
+    if is_whole:
+        chunk = min(chunk, max(1, count // 8))  # each quarter has two at least
+        return _by_turns(count, chunk, min(chunk, max(1, round(chunk * _IN_WHOLE / count))), LAST)
+    return _by_turns(count, min(chunk, _STRETCH), _STRETCH, first=min(count, _STRETCH))
 
 
 def _every_position(count: int, chunk: int, last: int) -> Iterator[Step]:
@@ -109,12 +114,13 @@ def _every_position(count: int, chunk: int, last: int) -> Iterator[Step]:
         yield Step(index, index + 1, index)
 
 
-def _as_a_prompt(count: int, chunk: int) -> Iterator[Step]:
-    """Chunks of full length, at least eight, each followed by some tokens one by one, which its last position and they
-    are a cluster of; the last tokens one by one."""
-    chunk = min(chunk, max(1, count // 8))
-    decoded = min(chunk, max(1, round(chunk * _IN_WHOLE / count)))
-    end, cluster, start = max(count - LAST, 0), 0, 0
+def _by_turns(count: int, chunk: int, decoded: int, last: int = 0, first: int = 0) -> Iterator[Step]:
+    """A chunk, some tokens one by one, and so on; the `first` and the `last` tokens one by one.
+
+    What is measured in one turn is a cluster: the end of the chunk and the tokens after it.
+    """
+    yield from (Step(index, index + 1, index, 0) for index in range(first))
+    end, cluster, start = max(count - last, first), 1, first
     while start < end:
         after_chunk = min(start + chunk, end)
         yield Step(start, after_chunk, after_chunk - 1, cluster)

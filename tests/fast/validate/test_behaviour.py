@@ -153,6 +153,19 @@ def test_a_program_that_is_wrong_late_in_its_context_fails_its_gate() -> None:
     assert not gates["kl_worst_quarter"].passed
 
 
+def test_a_text_is_read_by_turns() -> None:
+    """Its first tokens one by one, then a chunk, and so on: every way of reading follows the other."""
+    program = Program(FLOAT)
+    program.prefill_chunk = 64
+    text = Text("t", np.arange(150, dtype=np.int64) % VOCABULARY)
+    found = measure(program, [text])["t"]
+    lengths = [len(tokens) for tokens, _ in program.calls[:-1]]  # the last call is of the other text
+    assert lengths == [1] * 32 + [32] + [1] * 32 + [32] + [1] * 22
+    assert [i for tokens, _ in program.calls[:-1] for i in tokens] == text.ids.tolist()
+    assert found.index.tolist() == [*range(32), *range(63, 96), *range(127, 150)]
+    assert found.cluster.tolist() == [0] * 32 + [1] * 33 + [2] * 23
+
+
 def test_an_evaluator_is_asked_for_chunks_and_for_the_last_tokens_one_by_one() -> None:
     """Every position counts once, as on a runtime."""
     text = Text("t", np.arange(27, dtype=np.int64) % VOCABULARY)

@@ -3,19 +3,23 @@
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from satchel.cache import Cache
+from satchel.compile.assets import text_assets
+from satchel.console import Console
 from satchel.quantize.planning import plan_for
 from satchel.quantize.quantize import quantize
 from satchel.quantize.recipe import recipes
 from satchel.quantize.stored import StoredQuantizedCheckpoint, open_quantized
 from satchel.source.gguf.checkpoint import GgufCheckpoint, open_gguf
 from satchel.source.support import verify
+from satchel.tools import Tools
+from satchel.validate.texts import evaluation_texts
+from satchel.workshop import Workshop
 
 # Runs in a process of its own; the last line is its peak resident memory in MB. /proc rather than getrusage, which on
 # Linux also counts what the parent had when it started us.
@@ -84,15 +88,11 @@ def test_the_command_needs_little_memory_and_no_torch(
     assert open_quantized(tmp_path / "q").sha256 == quantized.sha256
 
 
-def test_the_evaluation_text_is_long_enough(checkpoint: GgufCheckpoint) -> None:
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_str(verify(checkpoint).tokenizer.tokenizer_json)
-    lengths = {name: len(tokenizer.encode(text).ids) for name, text in _evaluation_texts()}
-    assert sum(lengths.values()) >= 2000
-    assert min(lengths.values()) >= 300
-
-
-def _evaluation_texts() -> Iterator[tuple[str, str]]:
-    for file in (resources.files("satchel.resources") / "text" / "evaluation").iterdir():
-        yield file.name, file.read_text(encoding="utf-8")
+def test_the_evaluation_texts_are_many_and_long_enough(checkpoint: GgufCheckpoint, tmp_path: Path) -> None:
+    assets = text_assets(verify(checkpoint), Workshop(Cache(tmp_path), Tools(), Console.quiet()))
+    evaluation = evaluation_texts(assets.tokenizer, assets.program, 2048)
+    assert sum(len(text.ids) for text in evaluation.texts) >= 6000
+    assert len(evaluation.texts) >= 12
+    assert min(len(text.ids) for text in evaluation.texts) >= 150
+    assert len(evaluation.whole.ids) == 2048
+    assert len(set(evaluation.whole.ids.tolist())) > 600  # not one paragraph over and over
