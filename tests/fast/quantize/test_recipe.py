@@ -20,8 +20,8 @@ def test_the_built_in_recipes() -> None:
     assert found["int8"].linear == TensorPlan("int8")
     assert found["float"].linear == found["float"].head == TensorPlan("float")
     int8_activations = dict.fromkeys(("executorch", "litert"), Gates(0.035, 0.86))
-    assert found["int4"].gates == {**int8_activations, "coreml": Gates(0.005, 0.97)}
-    assert found["int8"].gates == {**int8_activations, "coreml": Gates(0.015, 0.95)}
+    assert found["int4"].gates == {**int8_activations, "coreml": Gates(0.005, 0.955)}
+    assert found["int8"].gates == {**int8_activations, "coreml": Gates(0.015, 0.935)}
     assert found["float"].gates == dict.fromkeys(("executorch", "litert", "coreml"), Gates(0.001))
     assert [recipe.next for recipe in found.values()] == ["int8", None, "float"]
     assert {recipe.context_length for recipe in found.values()} == {2048}
