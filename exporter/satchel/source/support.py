@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from satchel.errors import (
@@ -13,6 +13,7 @@ from satchel.errors import (
     UnsafeModelError,
     UnsupportedModelError,
 )
+from satchel.source.attention import check_layer_kinds
 from satchel.source.checkpoint import EMBEDDING, HEAD, Checkpoint, TensorInfo, TokenizerAssets, is_tied
 
 # Hugging Face architecture -> model_type: dense decoders whose attention is softmax(q k) v with rotary positions,
@@ -33,14 +34,30 @@ _SIZES = (
     "max_position_embeddings",
 )
 _OPTIONAL_SIZES = ("num_key_value_heads", "head_dim")
-# Config keys that, set to anything but None, False, 0 or an empty value, ask for something that can't be lowered.
+# Config keys that, set to anything but None, False, 0 or an empty value, ask for something that can't be lowered, or
+# that no graph proof can prove. They are what transformers' configs and modeling code of these architectures read.
 _REFUSED_FEATURES: Mapping[str, str] = {
+    "use_bidirectional_attention": "looks at the tokens after one too, which a program that writes one by one can't",
+    "is_encoder_decoder": "is an encoder with a decoder",
+    "add_cross_attention": "attends to another model",
+    "per_layer_config": "has layers of different shapes",
     "attn_logit_softcapping": "caps the logits inside attention, which the runtimes' attention kernels can't do",
     "num_local_experts": "is a mixture of experts",
     "num_experts": "is a mixture of experts",
     "n_routed_experts": "is a mixture of experts",
     "quantization_config": "is already quantized; start from the original weights",
 }
+# Config keys that must not be switched off.
+_REQUIRED_FEATURES: Mapping[str, str] = {
+    "is_causal": "looks at the tokens after one too, which a program that writes one by one can't",
+    "return_dict": "gives its results in a form that can't be read",
+}
+# Activations without weights of their own, as transformers names them.
+ACTIVATIONS = {
+    "gelu", "gelu_10", "gelu_accurate", "gelu_fast", "gelu_new", "gelu_python", "gelu_python_tanh",
+    "gelu_pytorch_tanh", "hardswish", "laplace", "leaky_relu", "linear", "mish", "quick_gelu", "relu", "relu2", "relu6",
+    "sigmoid", "silu", "sqrtsoftplus", "swish", "tanh",
+}  # fmt: skip
 # Rotary scalings whose frequencies are fixed numbers. The others depend on the length of the text.
 _STATIC_ROPE = {"default", "linear", "llama3", "yarn"}
 
@@ -81,25 +98,39 @@ def check_config(model_id: str, config: Mapping[str, Any]) -> None:
     for key, reason in _REFUSED_FEATURES.items():
         if config.get(key):
             raise UnsupportedModelError(f"{model_id} {reason} ({key} in config.json).")
+    for key, reason in _REQUIRED_FEATURES.items():
+        if config.get(key) is False:
+            raise UnsupportedModelError(f"{model_id} {reason} ({key} in config.json is false).")
+    for key in ("hidden_act", "hidden_activation"):
+        if config.get(key) is not None and config[key] not in ACTIVATIONS:
+            raise UnsupportedModelError(
+                f"{model_id} has the activation {config[key]!r} ({key} in config.json), which can't be converted."
+            )
+    check_layer_kinds(model_id, config)
     for scaling in _rope_types(config):
         if scaling not in _STATIC_ROPE:
             raise UnsupportedModelError(
                 f"{model_id} scales its rotary embedding by {scaling!r}, which depends on the length of the text; "
                 f"these can be converted: {', '.join(sorted(_STATIC_ROPE))}."
             )
+    for table in (config, *_rope_tables(config)):
+        if table.get("partial_rotary_factor") not in (None, 1):
+            raise UnsupportedModelError(
+                f"{model_id} turns only a part of every head by its position (partial_rotary_factor in config.json)."
+            )
 
 
 def _rope_types(config: Mapping[str, Any]) -> set[str]:
     """The rotary scalings in use: older configs have `rope_scaling`, newer ones `rope_parameters`, maybe per layer."""
-    found = set()
+    return {str(table.get("rope_type") or table.get("type") or "default") for table in _rope_tables(config)}
+
+
+def _rope_tables(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     for key in ("rope_scaling", "rope_parameters"):
         table = config.get(key) or {}
         if not isinstance(table, dict):
             raise CorruptModelError(f"{key} in config.json is {table!r}, not a table. Get the model again.")
-        per_layer_type = [entry for entry in table.values() if isinstance(entry, dict)]
-        for entry in per_layer_type or [table]:
-            found.add(str(entry.get("rope_type") or entry.get("type") or "default"))
-    return found
+        yield from [entry for entry in table.values() if isinstance(entry, dict)] or [table]
 
 
 def check_tensors(config: Mapping[str, Any], tensors: Mapping[str, TensorInfo]) -> None:

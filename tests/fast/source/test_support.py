@@ -25,6 +25,9 @@ from satchel.tools import Tools
 
 MakeDirectory = Callable[..., Path]
 Arrays = dict[str, NDArray[np.float32]]
+MISTRAL = {"architectures": ["MistralForCausalLM"], "model_type": "mistral"}
+QWEN = {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}
+GEMMA = {"architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text"}
 Q = "model.layers.1.self_attn.q_proj.weight"
 
 
@@ -49,6 +52,29 @@ def test_a_good_gguf_file_opens(make_gguf: Callable[..., Path], cache: Cache) ->
         ({"model_type": "mamba"}, UnsupportedModelError, "model_type mamba"),
         ({"hidden_size": None}, CorruptModelError, "None as hidden_size"),
         ({"num_hidden_layers": "two"}, CorruptModelError, "'two' as num_hidden_layers"),
+        ({"use_bidirectional_attention": True}, UnsupportedModelError, "tokens after .*use_bidirectional_attention"),
+        ({"is_causal": False}, UnsupportedModelError, "tokens after one too.*is_causal in config.json is false"),
+        ({"return_dict": False}, UnsupportedModelError, "return_dict in config.json is false"),
+        ({"is_encoder_decoder": True}, UnsupportedModelError, "is_encoder_decoder"),
+        ({"add_cross_attention": True}, UnsupportedModelError, "attends to another model"),
+        ({"per_layer_config": {"0": {"head_dim": 8}}}, UnsupportedModelError, "layers of different shapes"),
+        ({"hidden_act": "xielu"}, UnsupportedModelError, "activation 'xielu' .hidden_act"),
+        ({"partial_rotary_factor": 0.5}, UnsupportedModelError, "partial_rotary_factor"),
+        ({"rope_parameters": {"partial_rotary_factor": 0.25}}, UnsupportedModelError, "partial_rotary_factor"),
+        ({"layer_types": ["full_attention", "chunked_attention"]}, UnsupportedModelError, "'chunked_attention'"),
+        ({"layer_types": ["full_attention", "linear_attention"]}, UnsupportedModelError, "'linear_attention'"),
+        ({"layer_types": ["full_attention"] * 3}, CorruptModelError, "one kind for every layer"),
+        ({"layer_types": ["full_attention", "sliding_attention"]}, UnsupportedModelError, "every layer full_attention"),
+        (
+            {**MISTRAL, "layer_types": ["sliding_attention", "full_attention"], "sliding_window": 64},
+            UnsupportedModelError,
+            "every layer sliding_attention",
+        ),
+        ({**MISTRAL, "sliding_window": 0}, CorruptModelError, "gives 0 as its width"),
+        ({**QWEN, "layer_types": ["sliding_attention"] * 2, "sliding_window": 64}, CorruptModelError, "None as its"),
+        ({**QWEN, "use_sliding_window": True, "sliding_window": "wide"}, CorruptModelError, "'wide' as its width"),
+        ({**GEMMA, "sliding_window": -1}, CorruptModelError, "-1 as its width"),
+        ({**GEMMA, "sliding_window_pattern": 0}, CorruptModelError, "0 as sliding_window_pattern"),
         ({"attn_logit_softcapping": 50.0}, UnsupportedModelError, "caps the logits inside attention"),
         ({"num_local_experts": 8}, UnsupportedModelError, "mixture of experts"),
         ({"quantization_config": {"quant_method": "gptq"}}, UnsupportedModelError, "already quantized"),
@@ -77,6 +103,13 @@ def test_configs_that_cannot_be_lowered(
         {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}},
         {"attn_logit_softcapping": None, "num_experts": 0},
         {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3"},
+        {"layer_types": ["full_attention"] * 2, "partial_rotary_factor": 1.0, "is_causal": True},
+        {**MISTRAL, "sliding_window": None},
+        {**MISTRAL, "sliding_window": 64, "layer_types": ["sliding_attention"] * 2},
+        {**QWEN, "sliding_window": 64, "use_sliding_window": False},
+        {**QWEN, "sliding_window": 64, "use_sliding_window": True, "max_window_layers": 1},
+        {**GEMMA, "sliding_window": 64, "sliding_window_pattern": 6},
+        {**GEMMA, "sliding_window": 64, "layer_types": ["sliding_attention", "full_attention"]},
     ],
 )
 def test_configs_that_can(make_directory: MakeDirectory, cache: Cache, config: dict[str, Any]) -> None:
