@@ -36,6 +36,8 @@ class Format(Protocol):
 
     def read_back(self, path: Path, slots: Sequence[Slot], weights: QuantizedCheckpoint) -> dict[str, bool]: ...
 
+    def first_difference(self, filled: Path, lowered: Path) -> str: ...
+
 
 @dataclass(frozen=True)
 class Companion:
@@ -77,6 +79,10 @@ class Backend(Protocol):
 
     def lower(self, spec: ProgramSpec, folder: Path, proof: Mapping[str, Any]) -> None:
         """Writes the Skeleton of `spec`, with its graph proof, to `folder`. Raises LoweringError, ModelError."""
+        ...
+
+    def lower_weights(self, spec: ProgramSpec, weights: QuantizedCheckpoint) -> Program:
+        """The program lowered with these weights: what the Skeleton of `spec`, filled with them, must be."""
         ...
 
     def lower_dequantized(self, spec: ProgramSpec, weights: QuantizedCheckpoint) -> Program:

@@ -32,6 +32,12 @@ class CoreMl(Backend):
 
         lower_skeleton(spec, folder, proof, self.native_offset)
 
+    def lower_weights(self, spec: ProgramSpec, weights: QuantizedCheckpoint) -> Program:
+        require_pinned(self.name)
+        from satchel.lower.coreml import lower
+
+        return lower(spec, weights, self.native_offset)
+
     def lower_dequantized(self, spec: ProgramSpec, weights: QuantizedCheckpoint) -> Program:
         require_pinned(self.name)
         from satchel.lower.coreml import lower_dequantized

@@ -27,6 +27,12 @@ class ExecuTorch(Backend):
 
         lower_skeleton(spec, folder, proof)
 
+    def lower_weights(self, spec: ProgramSpec, weights: QuantizedCheckpoint) -> Program:
+        require_pinned(self.name)
+        from satchel.lower.executorch import lower
+
+        return lower(spec, weights)[0]
+
     def lower_dequantized(self, spec: ProgramSpec, weights: QuantizedCheckpoint) -> Program:
         require_pinned(self.name)
         from satchel.lower.executorch import lower_dequantized

@@ -27,6 +27,12 @@ class LiteRt(Backend):
 
         lower_skeleton(spec, folder, proof)
 
+    def lower_weights(self, spec: ProgramSpec, weights: QuantizedCheckpoint) -> Program:
+        require_pinned(self.name)
+        from satchel.lower.litert import lower
+
+        return lower(spec, weights)
+
     def lower_dequantized(self, spec: ProgramSpec, weights: QuantizedCheckpoint) -> Program:
         require_pinned(self.name)
         from satchel.lower.litert import lower_dequantized

@@ -19,6 +19,7 @@ from satchel.errors import InternalError
 from satchel.formats import carried, packing
 from satchel.formats.carried import part_bytes
 from satchel.formats.mlpackage_blobs import BlobFile, BlobRegion
+from satchel.formats.mlpackage_difference import first_difference as first_difference
 from satchel.formats.mlpackage_program import Operation, read_program
 from satchel.quantize.checkpoint import QuantizedCheckpoint, QuantizedTensor
 from satchel.quantize.plan import QuantPlan, TensorPlan
@@ -169,7 +170,8 @@ def _refuse_what_has_no_slot(
 def fill(skeleton: Skeleton, weights: QuantizedCheckpoint, path: Path, parts: packing.Parts = parts) -> None:
     """Writes the skeleton's package with these weights to the folder `path`. Peak memory: about two tensors.
 
-    The files equal those of a real lowering of the same weights. Raises BadWeightsError if a scale or a weight is
+    The files equal those of a real lowering of the same weights (satchel.validate.complete), unless two of its tensors
+    have the same bytes: a converter stores those once. Raises BadWeightsError if a scale or a weight is
     beyond float16.
     """
     skeleton.copy_beside(path)

@@ -16,6 +16,7 @@ from satchel.errors import BadWeightsError
 from satchel.formats import mlpackage
 from satchel.formats.carried import code_weight
 from satchel.formats.mlpackage import PROGRAM_FILE as PROGRAM_FILE
+from satchel.formats.mlpackage import first_difference as first_difference
 from satchel.formats.mlpackage import float16_scale
 from satchel.formats.mlpackage import weights_file as weights_file
 from satchel.quantize.checkpoint import QuantizedCheckpoint, QuantizedTensor

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from satchel.errors import CorruptModelError, InternalError
 from satchel.formats import carried, packing
 from satchel.formats.carried import part_bytes
+from satchel.formats.differences import described, different_constants, first_different_byte
 from satchel.formats.flatbuffer import UINT64, Table
 from satchel.quantize.checkpoint import QuantizedCheckpoint, QuantizedTensor
 from satchel.quantize.plan import QuantPlan
@@ -188,10 +189,30 @@ def _refuse_wrong_types(layout: Layout, slots: Iterable[Slot]) -> None:
             raise InternalError(f"{slot.tensor}: the program declares its {slot.part} as {tensor.dtype}")
 
 
+def first_difference(filled: Path, lowered: Path) -> str:
+    """What stands at the first byte in which two programs differ, in words; empty if they are the same."""
+    one, other = filled.read_bytes(), lowered.read_bytes()
+    if one == other:
+        return ""
+    layout, theirs = read_layout(one, filled.name), read_layout(other, lowered.name)
+    sizes = [sorted(size for _, size in _constant_regions(each)) for each in (layout, theirs)]
+    if sizes[0] != sizes[1]:
+        return different_constants(*sizes)
+    places: dict[Region, str] = {}
+    for tensor in layout.constants():
+        shape = "x".join(map(str, tensor.shape))
+        label = f"the constant {tensor.name or tensor.index} of subgraph {tensor.subgraph}, {tensor.dtype} [{shape}]"
+        places.setdefault(layout.buffers[tensor.buffer] or (0, 0), label)
+        if tensor.scale is not None:
+            places.setdefault(tensor.scale, f"the scales of {label}")
+    return described(first_different_byte(one, other), places)
+
+
 def fill(skeleton: Skeleton, weights: QuantizedCheckpoint, path: Path) -> None:
     """Writes the skeleton's program with these weights to `path`. Peak memory: about two tensors.
 
-    The bytes equal those of a real lowering of the same weights. Raises BadWeightsError if a scale of an int4 group
+    The bytes equal those of a real lowering of the same weights (satchel.validate.complete), unless two of its tensors
+    have the same bytes: a converter stores those once. Raises BadWeightsError if a scale of an int4 group
     is beyond float16.
     """
     skeleton.unpack(path)
