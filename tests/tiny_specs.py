@@ -24,6 +24,8 @@ TINY: dict[str, Any] = {
 }
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {"model_type": "llama", "tie_word_embeddings": False},
+    "mistral": {"model_type": "mistral", "tie_word_embeddings": False, "sliding_window": 8},
+    "qwen2": {"model_type": "qwen2"},  # the one with biases
     "qwen3": {"model_type": "qwen3"},
     "gemma3": {
         "model_type": "gemma3_text",

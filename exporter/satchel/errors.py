@@ -41,6 +41,10 @@ class GateFailedError(SatchelError):
     exit_code = 3
 
 
+class GraphProofError(GateFailedError):
+    """A lowered program computes something else than Hugging Face's model, or holds weights that no slot tells of."""
+
+
 # --- 4: the model or the bundle can't be used -------------------------------------------------------------------
 
 

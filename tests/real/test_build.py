@@ -25,7 +25,7 @@ def test_a_build_passes_and_reports_every_figure(place: Workplace) -> None:
     part = place.report["backends"]["executorch"]
     assert part.keys() >= ARTIFACT_KEYS
     assert part["weights_equal"] is True
-    assert {"graph_max_abs", "kl_mean", "top1", "size_off_prediction"} <= part["gates"].keys()
+    assert {"graph_relative", "kl_mean", "top1", "size_off_prediction"} <= part["gates"].keys()
     assert all(gate["passed"] for gate in part["gates"].values())
     assert part["targets"]["host"]["kl_mean"] == part["kl_mean"]
     assert sum(part["histogram"]["counts"]) == part["tokens"]

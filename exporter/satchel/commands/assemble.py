@@ -16,13 +16,13 @@ from satchel.quantize.recipe import Recipe, gate_limits
 from satchel.quantize.stored import StoredQuantizedCheckpoint
 from satchel.report.report import BackendReport, FileRecord
 from satchel.skeleton.spec import ProgramSpec
+from satchel.skeleton.table import Skeleton
 from satchel.source.checkpoint import Checkpoint
 from satchel.source.support import key_rows
 from satchel.validate.excerpts import excerpts
 from satchel.validate.expected import Expected
 from satchel.validate.measured import Behaviour
 from satchel.validate.proofs import Program, backend_report
-from satchel.validate.skeletons import proven_skeleton
 from satchel.validate.targets.host import measure_once
 from satchel.versions import pinned
 from satchel.workshop import Workshop
@@ -45,11 +45,12 @@ class Ingredients:
     companions: bool
 
 
-def assemble(backend: Backend, made_from: Ingredients, folder: Path, workshop: Workshop) -> BackendReport:
+def assemble(
+    backend: Backend, made_from: Ingredients, skeleton: Skeleton, folder: Path, workshop: Workshop
+) -> BackendReport:
     """Fills the new `folder` with the bundle and returns its part of the report, whatever the gates say."""
     folder.mkdir(parents=True)
     checkpoint, spec, weights, assets = made_from.checkpoint, made_from.spec, made_from.weights, made_from.assets
-    skeleton = proven_skeleton(backend, spec, workshop)
     file = folder / backend.format.PROGRAM_FILE
     program = Program(file, backend, spec, checkpoint, weights, skeleton)
     with workshop.console.stage("Fill") as stage:

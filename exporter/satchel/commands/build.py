@@ -48,7 +48,7 @@ from satchel.validate import same_codes
 from satchel.validate.expected import Expected
 from satchel.validate.readings import checked_reading
 from satchel.validate.reference_pass import expected, has_reference, require_sense
-from satchel.validate.skeletons import is_lowered
+from satchel.validate.skeletons import is_lowered, proven_skeleton
 from satchel.validate.texts import evaluation_texts
 from satchel.versions import require_pinned
 from satchel.workshop import Workshop
@@ -106,6 +106,7 @@ def build(options: BuildOptions, console: Console) -> BuildResult:
 
     A failed gate leaves bundle and report under `out`/rejected, packs nothing and leaves the last good output alone;
     so does an error at any moment: everything is published at once, when everything is packed (satchel.bundle.output).
+    Raises GraphProofError before anything is filled if what the model is lowered to is not proven.
     """
     workshop = Workshop.default(console)
     coordinates = Coordinates(options.group, options.namespace, options.model_version)
@@ -138,8 +139,10 @@ def build(options: BuildOptions, console: Console) -> BuildResult:
             weights=quantized(checkpoint, plan, workshop),
             companions=options.companions,
         )
+        # All of them first: a graph proof that fails ends the build before anything is filled or measured.
+        skeletons = {name: proven_skeleton(backend, spec, workshop) for name, backend in backends.items()}
         parts = {
-            name: assemble(backend, made_from, output.work / BUNDLES / name, workshop)
+            name: assemble(backend, made_from, skeletons[name], output.work / BUNDLES / name, workshop)
             for name, backend in backends.items()
         }
         bundles = [*find_bundles(output.work / BUNDLES), *relatives]
@@ -243,14 +246,21 @@ def _listed(bundles: Sequence[Bundle]) -> str:
 
 
 def _failure(parts: Mapping[str, BackendReport], same: SameCodes | None, recipe: Recipe) -> str:
-    """What failed, with values and limits, and the recipe to try next; empty if nothing did."""
+    """What failed, with values and limits, and the recipe to try next where that helps; empty if nothing did."""
     failed = {backend: part.failed_proofs for backend, part in parts.items()}
     problems = [f"{backend}: {', '.join(proofs)}" for backend, proofs in failed.items() if proofs]
     problems += [same.problem] if same is not None and same.problem else []
     if not problems:
         return ""
-    advice = f" Try --recipe {recipe.next}." if recipe.next else ""
-    return f"Recipe {recipe.name} fails its gates and nothing was packed: {'; '.join(problems)}.{advice}"
+    reason = f"Recipe {recipe.name} fails its gates" if _recipe_matters(parts, same) else "A proof failed"
+    advice = f" Try --recipe {recipe.next}." if recipe.next and _recipe_matters(parts, same) else ""
+    return f"{reason} and nothing was packed: {'; '.join(problems)}.{advice}"
+
+
+def _recipe_matters(parts: Mapping[str, BackendReport], same: SameCodes | None) -> bool:
+    """True if behaviour alone failed, at most: whatever else fails is a defect, which another recipe has too."""
+    elsewhere = any(part.failed_proofs != part.failed_gates_of_behaviour for part in parts.values())
+    return not elsewhere and not (same is not None and same.problem)
 
 
 def _report(
@@ -271,7 +281,8 @@ def _report(
         records = [FileRecord("library", str(one.coordinate), one.bytes, one.sha256) for one in libraries]
     for backend, part in parts.items():
         report = merged(report, backend, replace(part, command=options.command), records)
-    return with_same_codes({**with_reading(report, reading), "next_recipe": recipe.next}, same)
+    following = recipe.next if _recipe_matters(parts, same) else None
+    return with_same_codes({**with_reading(report, reading), "next_recipe": following}, same)
 
 
 def _rows(parts: Mapping[str, BackendReport], libraries: Sequence[Packaged]) -> list[ArtifactRow]:

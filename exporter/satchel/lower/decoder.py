@@ -42,19 +42,30 @@ class AttentionCache(Protocol):
         ...
 
 
-def build_model(config: Mapping[str, Any]) -> nn.Module:
-    """A transformers model of this config.json in eval mode, its parameters still on the meta device (no memory).
+def parsed_config(config: Mapping[str, Any]) -> Any:
+    """transformers' own object of this config.json, with every default that the file leaves out.
 
-    Raises UnsupportedModelError if transformers doesn't know the model type.
+    Raises UnsupportedModelError if transformers doesn't know the model type or refuses a value.
     """
-    from accelerate import init_empty_weights
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import AutoConfig
 
     values = {key: value for key, value in config.items() if key not in ("torch_dtype", "dtype", "quantization_config")}
     try:
-        parsed = AutoConfig.for_model(values.pop("model_type"), **values)
-    except (KeyError, ValueError) as error:
+        return AutoConfig.for_model(values.pop("model_type"), **values)
+    except (KeyError, ValueError, StrictDataclassError) as error:
         raise UnsupportedModelError(f"transformers can't build this model's config: {error}") from error
+
+
+def build_model(config: Mapping[str, Any]) -> nn.Module:
+    """A transformers model of this config.json in eval mode, its parameters still on the meta device (no memory).
+
+    Raises UnsupportedModelError as `parsed_config` does.
+    """
+    from accelerate import init_empty_weights
+    from transformers import AutoModelForCausalLM
+
+    parsed = parsed_config(config)
     # The name must be known before the model is built: transformers checks it against the registry.
     _register_attention()
     with init_empty_weights(include_buffers=False):  # buffers (rotary frequencies) are computed, not loaded

@@ -30,7 +30,7 @@ def install(
     """Replaces every parameter of `model` by its quantized form.
 
     dequantized: the same decomposition (offset linears and all) with float32 weights and activations, which a graph
-    proof can compare to 1e-4; int8 activations would hide a mis-wired offset behind their rounding.
+    proof can compare closely; int8 activations would hide a mis-wired offset behind their rounding.
     make_block_sums(inputs, group): the module that sums the input's groups for the offsets.
     Raises BadWeightsError if the checkpoint lacks a parameter or has another shape.
     """

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 Json = dict[str, Any]
 
-# Largest absolute difference of logits in float32 that a graph proof lets pass.
-GRAPH_TOLERANCE = 1e-4
+# Largest difference of logits that a graph proof lets pass, as a part of the largest logit. Float32 rounding at the
+# widths of real models stays below half of it (tests/verify/test_real_shapes.py).
+GRAPH_TOLERANCE = 2e-5
 
 # Nats, four bins per factor of ten: the same for every program, so that histograms can be laid side by side.
 HISTOGRAM_EDGES = tuple(float(f"{10 ** (quarter / 4):.4g}") for quarter in range(-20, 5))

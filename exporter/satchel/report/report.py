@@ -91,12 +91,17 @@ class BackendReport:
     @property
     def failed_proofs(self) -> list[str]:
         """What failed, each with its value and limit."""
-        failed = [f"{name} is {gate.told}" for name, gate in self.all_gates.items() if not gate.passed]
+        failed = _failed(self.all_gates)
         if self.difference:
             failed.append(f"the program is not the one that was lowered and proven: {self.difference}")
         if not self.weights_equal:
             failed.append("weights read back from the artifact differ from the quantized ones")
         return failed
+
+    @property
+    def failed_gates_of_behaviour(self) -> list[str]:
+        """Those of `failed_proofs` that another recipe may help against."""
+        return _failed(self.figures.gates) if self.figures else []
 
     def to_dict(self) -> Json:
         figures = self.figures.to_dict() if self.figures else UNMEASURED
@@ -107,6 +112,7 @@ class BackendReport:
             "predicted_bytes": self.predicted_bytes,
             "bits_per_weight": self.bits_per_weight,
             "graph_max_abs": finite(self.graph["max_abs"]),
+            "graph_relative": finite(self.graph["relative"]),
             "graph": {name: finite(value) for name, value in self.graph.items()},
             "skeleton_equal": not self.difference,
             "skeleton_difference": self.difference or None,
@@ -126,6 +132,10 @@ class BackendReport:
             "notes": list(self.notes),
             "command": list(self.command),
         }
+
+
+def _failed(gates: Mapping[str, Gate]) -> list[str]:
+    return [f"{name} is {gate.told}" for name, gate in gates.items() if not gate.passed]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """The proofs of one artifact. These are they, in the order in which they can fail:
 
-- graph: the architecture, lowered, computes Hugging Face's model. `graph` proves it when a Skeleton is lowered, and the
-  Skeleton keeps the figure;
+- graph: the architecture, lowered, computes Hugging Face's model, and everything in it that depends on a weight has a
+  slot (`complete`). `graph` proves it when a Skeleton is lowered, and the Skeleton keeps the figures; a build or
+  validation ends where it failed (`skeletons`);
 - skeleton: outside the places of its weights the artifact is the Skeleton, byte for byte: what is proven of the one
   holds for the other;
 - weights: every code, scale and offset read back from the artifact equals the QuantizedCheckpoint, bit for bit;
@@ -86,17 +87,18 @@ def backend_report(
         weights=equal,
         target=target,
         figures=figures,
-        gates=structural_gates(float(program.skeleton.proof["max_abs"]), size, predicted),
+        gates=structural_gates(float(program.skeleton.proof["relative"]), size, predicted),
         tensors=tuple(_tensors(program)),
         tools={**installed(), **tools},
     )
 
 
-def structural_gates(graph_max_abs: float, size: int, predicted: int) -> dict[str, Gate]:
-    """Gates that need no run of the model: the graph proof's difference, and the size against the prediction."""
+def structural_gates(graph_relative: float, size: int, predicted: int) -> dict[str, Gate]:
+    """Gates that need no run of the model: the graph proof's difference as a part of the largest logit, and the size
+    against the prediction."""
     limit = max(SIZE_TOLERANCE, SIZE_SLACK / predicted)
     off = abs(size - predicted) / predicted
-    return {"graph_max_abs": Gate(graph_max_abs, GRAPH_TOLERANCE), "size_off_prediction": Gate(off, limit)}
+    return {"graph_relative": Gate(graph_relative, GRAPH_TOLERANCE), "size_off_prediction": Gate(off, limit)}
 
 
 def bits_per_weight(size: int, shapes: Mapping[str, tuple[int, ...]]) -> float:

@@ -30,7 +30,7 @@ from satchel.commands.build import BuildOptions, BuildResult
 from satchel.compile.assets import TextAssets, text_assets
 from satchel.compile.golden import TeacherForced
 from satchel.console import Console
-from satchel.errors import BundleError, NonsenseError, OutputError, ToolMissingError, UsageError
+from satchel.errors import BundleError, GraphProofError, NonsenseError, OutputError, ToolMissingError, UsageError
 from satchel.formats import pte
 from satchel.formats.packing import PACKINGS
 from satchel.package.android.libraries import Packaged
@@ -53,6 +53,7 @@ from satchel.workshop import Workshop
 from tiny_model import TINY_CONFIG, random_weights, write_directory
 
 SHAPES = {name: array.shape for name, array in random_weights(TINY_CONFIG).items()}
+GRAPH = {"max_abs": 1e-6, "relative": 1e-7, "complete": True, "incomplete": ""}
 RECIPE = Path(__file__).parents[2] / "data" / "int4-symmetric.toml"
 
 
@@ -64,8 +65,9 @@ class Factory:
     out: Path
     kl_mean: float = 0.01
     top1: float = 0.95
-    graph_max_abs: float = 1e-6
     reference_bits: float = 1.0
+    graph: Mapping[str, Any] = field(default_factory=lambda: GRAPH)
+    proven: int = 0
     lowered: int = 0
     measured: int = 0
     packed: list[str] = field(default_factory=list)
@@ -88,6 +90,10 @@ class Factory:
                 slots.append(Slot(name, part, packings[0], array.shape, len(program), len(packed)))
                 program += packed
         write_skeleton(folder, backend="executorch", program=program, slots=slots, regions=[], proof=proof)
+
+    def prove(self, *_: Any) -> Mapping[str, Any]:
+        self.proven += 1
+        return self.graph
 
     def measure(self, *arguments: Any) -> Behaviour:
         self.measured += 1
@@ -158,7 +164,7 @@ def factory(
     monkeypatch.setattr(pipeline, "require_compiler", lambda *_: None)
     monkeypatch.setattr(Tools, "versions", lambda _: {})  # asks every program: half a second
     monkeypatch.setattr(pipeline, "require_pinned", lambda _: None)
-    monkeypatch.setattr("satchel.validate.skeletons.graph_proof", lambda *_: {"max_abs": made.graph_max_abs})
+    monkeypatch.setattr("satchel.validate.skeletons.graph_proof", made.prove)
     monkeypatch.setattr("satchel.validate.targets.host.found_here", lambda *_: {})  # no torch in this tier
     monkeypatch.setattr("satchel.validate.targets.host.measure", made.measure)
     monkeypatch.setattr(pipeline, "text_assets", lambda *_: assets)
@@ -223,7 +229,6 @@ FAILURES: Mapping[str, tuple[Mapping[str, float], str]] = {
     "divergence": ({"kl_mean": 0.5}, "kl_mean is 0.5 and must be at most 0.035"),
     "agreement": ({"top1": 0.6}, "top1 is 0.6 and must be at least 0.86"),
     "no numbers": ({"kl_mean": math.nan, "top1": 0.0}, "kl_mean is nan and must be at most 0.035"),
-    "graph": ({"graph_max_abs": 0.01}, "graph_max_abs is 0.01 and must be at most 0.0001"),
 }
 
 
@@ -253,12 +258,57 @@ def test_a_failed_gate_is_named_and_leaves_the_last_good_build(factory: Factory,
     assert not rejected.exists()
 
 
+GRAPHS: Mapping[str, tuple[Mapping[str, Any], str]] = {
+    "other logits": ({"relative": 0.01}, "its logits differ by 0.01 of the largest one, and at most 2e-05 is allowed"),
+    "no numbers": ({"relative": math.nan}, "its logits differ by nan of the largest one"),
+    "no slot": ({"complete": False, "incomplete": "byte 7, in a bias"}, "has no slot: byte 7, in a bias"),
+}
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_failed_graph_proof_ends_the_build_before_anything_is_filled(
+    factory: Factory, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """And the second time at once. No recipe is advised: none would help."""
+    figures, said = GRAPHS[name]
+    factory.build()
+    good = everything(factory.out)
+    vars(factory).update(graph={**GRAPH, **figures}, proven=0, lowered=0, measured=0)
+    monkeypatch.setattr(pte, "fill", lambda *_: pytest.fail("filled"))
+    for _ in range(2):
+        with pytest.raises(GraphProofError) as failure:
+            factory.build(context=64)
+        assert failure.value.exit_code == 3
+        assert said in str(failure.value)
+        assert "--recipe" not in str(failure.value)
+    assert (factory.proven, factory.lowered, factory.measured) == (1, 0, 0)
+    assert everything(factory.out) == good
+
+
+def test_a_failed_graph_proof_of_one_backend_fills_no_other(factory: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = {name: backend(factory.lower, name) for name in ("executorch", "litert")}
+    monkeypatch.setattr(pipeline, "BACKENDS", both)
+    graphs = iter([GRAPH, {**GRAPH, "relative": 0.01}])
+    monkeypatch.setattr("satchel.validate.skeletons.graph_proof", lambda *_: next(graphs))
+    monkeypatch.setattr(pte, "fill", lambda *_: pytest.fail("filled"))
+    with pytest.raises(GraphProofError, match=r"litert: .* differ by 0\.01"):
+        factory.build(backends=("executorch", "litert"))
+
+
 def test_a_size_off_its_prediction_fails(factory: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
     size = 100_000_000
     monkeypatch.setattr(pte, "predict_bytes", lambda *_: size)
     failure = factory.build().failure
     assert "size_off_prediction is 0.9" in failure
     assert "at most 0.03" in failure
+    assert_no_recipe_is_advised(factory, failure)
+
+
+def assert_no_recipe_is_advised(factory: Factory, failure: str) -> None:
+    assert failure.startswith("A proof failed")
+    assert "--recipe" not in failure
+    assert json.loads((factory.out / "rejected" / "report.json").read_text())["next_recipe"] is None
+    assert "Try --recipe" not in (factory.out / "rejected" / "report.html").read_text()
 
 
 def test_a_wrong_weight_fails_even_without_measuring(factory: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,6 +321,10 @@ def test_a_wrong_weight_fails_even_without_measuring(factory: Factory, monkeypat
         path.write_bytes(data)
 
     monkeypatch.setattr(pte, "fill", one_bit_off)
+    vars(factory).update(top1=0.1)  # which the wrong bit may have done
+    failure = factory.build().failure
+    assert "weights read back from the artifact differ" in failure
+    assert_no_recipe_is_advised(factory, failure)
     assert "weights read back from the artifact differ" in factory.build(validate=False).failure
     assert read_bundle(factory.out / "rejected" / "bundle" / "executorch").manifest.verdict.status == "failed"
     assert not (factory.out / "bundle").exists()

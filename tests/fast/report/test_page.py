@@ -93,7 +93,9 @@ def tensors(layers: int = LAYERS) -> tuple[TensorRecord, ...]:
 
 
 GRAPH = {
+    "complete": True,
     "max_abs": 3e-6,
+    "relative": 2e-7,
     "plain_max_abs": 1e-6,
     "decomposed_max_abs": 3e-6,
     "scale": 17.2,
@@ -110,7 +112,7 @@ PART = BackendReport(
     graph=GRAPH,
     weights=dict.fromkeys(("a", "b"), True),
     figures=FIGURES,
-    gates={"graph_max_abs": Gate(3e-6, 1e-4), "size_off_prediction": Gate(0.0101, 0.03)},
+    gates={"graph_relative": Gate(2e-7, 2e-5), "size_off_prediction": Gate(0.0101, 0.03)},
     files=(FileRecord("program", "model.pte", 1000, "ab" * 32), TOKENIZER),
     tensors=tensors(),
     tools={"executorch": "1.5.1", "python": "3.11.9"},
@@ -274,7 +276,7 @@ def test_a_backend_nobody_here_knows_has_its_column() -> None:
         figures=replace(FIGURES, gates={}),
         gates={},
         tensors=tensors(2),
-        graph={"max_abs": 2e-5},
+        graph={"max_abs": 2e-5, "relative": 2e-5},
     )
     read = text_of(render_html(report(executorch=PART, litert=LITERT, coreml=PART, other=other)))
     for label in ("ExecuTorch", "LiteRT", "Core ML", "other"):

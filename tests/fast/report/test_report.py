@@ -41,17 +41,17 @@ PART = BackendReport(
     sha256="ab" * 32,
     predicted_bytes=1_000_000,
     bits_per_weight=7.2,
-    graph={"max_abs": 3e-6},
+    graph={"max_abs": 3e-6, "relative": 2e-7},
     weights={"a": True, "b": True},
     figures=FIGURES,
-    gates={"graph_max_abs": Gate(3e-6, 1e-4)},
+    gates={"graph_relative": Gate(2e-7, 2e-5)},
     files=(FileRecord("program", "model.pte", 1_010_000, "ab" * 32),),
     tensors=(TensorRecord("model.layers.0.mlp.down_proj.weight", (8, 32), "Q4_1", "int4 + offset", "transcoded", 300),),
     tools={"executorch": "1.5.1"},
 )
 FIXED_KEYS = {
     "artifact", "bytes", "bits_per_weight", "kl_mean", "kl_p99", "top1", "ppl_ratio", "tokens", "graph_max_abs",
-    "weights_equal", "load_s", "prefill_tps", "decode_tps", "peak_rss_mb", "gates",
+    "graph_relative", "weights_equal", "load_s", "prefill_tps", "decode_tps", "peak_rss_mb", "gates",
 }  # fmt: skip
 
 
@@ -70,7 +70,7 @@ def test_scripts_find_every_fixed_key(figures: Figures | None) -> None:
         (PART, "passed", True),
         (replace(PART, figures=None), "weights-only", None),
         (replace(PART, weights={"a": True, "b": False}), "failed", False),
-        (replace(PART, gates={"graph_max_abs": Gate(2e-4, 1e-4)}), "failed", False),
+        (replace(PART, gates={"graph_relative": Gate(4e-5, 2e-5)}), "failed", False),
         (replace(PART, figures=replace(FIGURES, gates={"top1": Gate(0.6, 0.88, at_least=True)})), "failed", False),
         (replace(PART, figures=replace(FIGURES, gates={"kl_mean": Gate(math.nan, 0.035)})), "failed", False),
     ],
@@ -127,9 +127,10 @@ def test_not_a_number_is_null_in_json(tmp_path: Path) -> None:
 
 
 def test_it_says_how_each_proof_went() -> None:
-    part = replace(PART, graph={"max_abs": 3e-6, "layers": 2}, weights={"a": True, "b": False, "c": False})
+    graph = {"max_abs": 3e-6, "relative": 2e-7, "layers": 2}
+    part = replace(PART, graph=graph, weights={"a": True, "b": False, "c": False})
     told = merged(new_report(HEADER), "executorch", part)["backends"]["executorch"]
-    assert (told["graph_max_abs"], told["graph"]) == (3e-6, {"max_abs": 3e-6, "layers": 2})
+    assert (told["graph_max_abs"], told["graph_relative"], told["graph"]) == (3e-6, 2e-7, graph)
     assert (told["weights_equal"], told["weights"]) == (False, {"tensors": 3, "different": ["b", "c"]})
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from satchel.compile.golden import TeacherForced
 from satchel.reference.engine import Engine
-from satchel.report.figures import HISTOGRAM_EDGES, Figures, Gate, Histogram, Quarter, worst_share
+from satchel.report.figures import GRAPH_TOLERANCE, HISTOGRAM_EDGES, Figures, Gate, Histogram, Quarter, worst_share
 from satchel.validate import behaviour
 from satchel.validate.expected import Expected, log_softmax
 from satchel.validate.fidelity import Fidelity, pooled, standard_error
@@ -364,5 +364,6 @@ def test_a_size_more_than_three_percent_off_fails(size: int, passed: bool) -> No
 
 
 def test_a_graph_off_by_more_than_the_tolerance_fails() -> None:
-    assert structural_gates(1e-4, 1, 1)["graph_max_abs"].passed
-    assert not structural_gates(1.1e-4, 1, 1)["graph_max_abs"].passed
+    assert structural_gates(GRAPH_TOLERANCE, 1, 1)["graph_relative"].passed
+    assert not structural_gates(1.1 * GRAPH_TOLERANCE, 1, 1)["graph_relative"].passed
+    assert not structural_gates(math.nan, 1, 1)["graph_relative"].passed

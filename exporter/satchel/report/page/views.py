@@ -80,7 +80,7 @@ _FIGURES: Sequence[tuple[str, str, str]] = [  # name, what it means, format
     ("top1", "share of positions", ".1%"),
     ("ppl_ratio", "1 is equal", ".3f"),
     ("size_off_prediction", "of the plan's bytes", ".2%"),
-    ("graph_max_abs", "architecture in float32 against Hugging Face's", ".1e"),
+    ("graph_relative", "of the largest; architecture in float32 against Hugging Face's", ".1e"),
 ]
 
 

@@ -13,6 +13,7 @@ _GATES = {
     "top1": "Same most likely token",
     "ppl_ratio": "Perplexity, relative to the original's",
     "graph_max_abs": "Graph: largest difference of a logit",
+    "graph_relative": "Graph: largest difference of a logit, relative",
     "size_off_prediction": "Size off its prediction",
 }
 _SHARES = ("top1", "size_off_prediction")  # shown in percent
