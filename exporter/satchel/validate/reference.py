@@ -1,5 +1,6 @@
 """The float reference: Hugging Face's own model, in float32, with a checkpoint's dequantized weights."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -29,7 +30,9 @@ class Reference:
         values = {k: v for k, v in config.items() if k not in ("torch_dtype", "dtype", "quantization_config")}
         parsed = AutoConfig.for_model(values.pop("model_type"), **values)
         with init_empty_weights(include_buffers=False):
-            model = AutoModelForCausalLM.from_config(parsed, attn_implementation="eager", dtype=torch.float32)
+            model = AutoModelForCausalLM.from_config(
+                parsed, attn_implementation="eager" if double else "sdpa", dtype=torch.float32
+            )
         model.tie_weights()  # a tied head is then no parameter of its own
         if double:
             _double(model)
@@ -47,7 +50,7 @@ class Reference:
     def hidden(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """ids [n] -> last hidden states [n, width], float32 or float64 if double, in one forward pass."""
         self._load("decoder")
-        with self._torch.no_grad(), self._precision():
+        with self._computing():
             output = self._model.get_decoder()(input_ids=self._torch.from_numpy(ids).reshape(1, -1), use_cache=False)
         result: NDArray[np.float32] = output.last_hidden_state[0].numpy()
         return result
@@ -62,7 +65,7 @@ class Reference:
         # The class's own forward runs: a soft cap or a scale of the logits is its business.
         decoder.forward = lambda **_: BaseModelOutputWithPast(last_hidden_state=given)
         try:
-            with self._torch.no_grad(), self._precision():
+            with self._computing():
                 output = self._model(input_ids=self._torch.zeros(1, len(hidden), dtype=self._torch.int64))
         finally:
             del decoder.forward
@@ -72,6 +75,18 @@ class Reference:
     def logits(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """ids [n] -> logits [n, vocab], float32 or float64 if double, all at once: for short texts."""
         return self.logits_of(self.hidden(ids))
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """Half of the processors' threads: PyTorch takes all, and where two are one core, or another process has one,
+        they spend their time waiting for each other."""
+        threads = self._torch.get_num_threads()
+        self._torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
+        try:
+            with self._torch.no_grad(), self._precision():
+                yield
+        finally:
+            self._torch.set_num_threads(threads)
 
     def _load(self, half: str) -> None:
         names, self._missing[half] = self._missing[half], []
