@@ -17,7 +17,7 @@ from satchel.backends.registry import BACKENDS, NATIVE_OFFSET, VARIANTS
 from satchel.errors import InternalError
 from satchel.formats import mlpackage, packing, pte, tflite
 from satchel.formats.carried import carried_weight
-from satchel.lower import executorch
+from satchel.lower import executorch, quantized
 from satchel.lower.decoder import parameter_shapes
 from satchel.lower.placeholder import PlaceholderWeights, TiedPlaceholders
 from satchel.quantize.plan import TensorPlan
@@ -101,6 +101,15 @@ def test_a_bias_without_a_slot_fails_the_proof_with_its_place(backend: str, monk
     assert pytest.approx(0) == proof.relative
     assert proof.as_dict()["complete"] is False
     assert_says(proof.incomplete, said)
+
+
+def test_a_weight_that_the_program_does_not_have_fails_the_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the logits would not show it: offsets that are left out, of a model whose logits were taken for equal."""
+    monkeypatch.setattr(quantized.OffsetLinear, "forward", lambda self, x: self.codes(x))
+    assert_says(
+        what_no_slot_explains(spec(QWEN2, OFFSET), BACKENDS["executorch"]),
+        r"^offset_codes of \S+ is not in the lowered program$",
+    )
 
 
 def only_completeness(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from satchel.backends.backend import Backend, Program
+from satchel.errors import InternalError
 from satchel.lower.decoder import parameter_shapes
 from satchel.lower.placeholder import TiedPlaceholders
 from satchel.skeleton.spec import ProgramSpec
@@ -24,14 +25,17 @@ _OTHER_SEED = 1
 def what_no_slot_explains(spec: ProgramSpec, backend: Backend) -> str:
     """The first place, in words, where the filled Skeleton of `spec` is not the lowered program; empty if none is.
 
-    Lowers twice. Raises InternalError if a part of a weight is not in the program exactly once.
+    A part of a weight that is not in the program exactly once is such a place too. Lowers twice.
     """
     weights = TiedPlaceholders(spec.plan, parameter_shapes(spec.config), {}, seed=_OTHER_SEED)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         skeleton, filled, lowered = folder / "skeleton", folder / "filled", folder / "lowered"
         skeleton.mkdir()
-        backend.lower(spec, skeleton, {})
+        try:
+            backend.lower(spec, skeleton, {})
+        except InternalError as error:
+            return str(error)
         backend.format.fill(read_skeleton(skeleton), weights, filled)
         write_program(lowered, backend.lower_weights(spec, weights))
         return backend.format.first_difference(filled, lowered)
