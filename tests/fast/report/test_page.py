@@ -24,7 +24,7 @@ from satchel.report.page import render_html
 from satchel.report.page.charts import histogram
 from satchel.report.page.tensors import kind_rows, layer_stacks
 from satchel.report.page.views import gate_rows, parts_of
-from satchel.report.page.words import visible
+from satchel.report.page.words import figure, visible
 from satchel.report.reading import Reading, unchecked
 from satchel.report.report import (
     BackendReport,
@@ -375,3 +375,15 @@ def test_it_says_who_else_has_read_the_model() -> None:
     alone = html.unescape(render_html(with_reading(report(), unchecked("torch is not installed"))))
     assert "Nobody but Satchel has read this model: torch is not installed." in alone
     assert "has read this model" not in render_html(report())
+
+
+def test_each_text_shows_what_the_original_needs_for_it() -> None:
+    texts = (replace(FIGURES.texts[0], reference_bits_per_byte=0.9312), FIGURES.texts[1])
+    figures = replace(FIGURES, texts=texts, reference_bits_per_byte=1.4567)
+    page = render_html(merged(new_report(HEADER), "executorch", replace(PART, figures=figures)))
+    for name, bits in (("prose &lt;b&gt;", "0.93"), ("code", "\u2013"), ("all", "1.46")):
+        assert re.search(rf'<th scope="row">{name}</th><td class="n">[0-9,]+</td><td class="n">{bits}</td>', page)
+
+
+def test_a_zero_has_no_power_of_ten() -> None:
+    assert [figure(0.0, ".1e"), figure(1.2e-4, ".1e"), figure(0.0)] == ["0", "1.2\u00d710\u207b\u2074", "0.0000"]

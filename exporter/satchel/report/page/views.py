@@ -135,10 +135,12 @@ def _gated(data: Json, name: str, form: str) -> Cell:
 
 @dataclass(frozen=True)
 class TextRow:
-    """cells: per backend its TextFigures as in report.json, or None if that text was not read there."""
+    """cells: per backend its TextFigures as in report.json, or None if that text was not read there. bits: that the
+    original needs for each byte of the text."""
 
     name: str
     tokens: int
+    bits: float | None
     cells: Sequence[Json | None]
 
 
@@ -155,7 +157,8 @@ def text_rows(parts: Sequence[Part]) -> list[TextRow]:
 
 
 def _text_row(name: str, cells: Sequence[Json | None]) -> TextRow:
-    return TextRow(name, next(cell["tokens"] for cell in cells if cell), cells)
+    first = next(cell for cell in cells if cell)
+    return TextRow(name, first["tokens"], first["reference_bits_per_byte"], cells)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ def figure(value: float | None, form: str = ".4f") -> str:
     if value is None:
         return "–"  # noqa: RUF001
     number, _, exponent = format(value, form).partition("e")
+    if exponent and not float(number):
+        return "0"
     return f"{number}\u00d710{str(int(exponent)).translate(_RAISED)}" if exponent else number
 
 
