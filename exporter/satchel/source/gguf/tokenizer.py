@@ -93,7 +93,7 @@ def tokenizer_assets(metadata: Mapping[str, Any]) -> TokenizerAssets:
 
     tokens = _strings(metadata, "tokens")
     types = metadata.get("tokenizer.ggml.token_type")
-    if types is None or len(types) != len(tokens):
+    if not isinstance(types, list) or len(types) != len(tokens) or not all(type(kind) is int for kind in types):
         raise TokenizerError(f"tokenizer.ggml.token_type does not have one entry for each of the {len(tokens)} tokens")
     bos_id, eos_id, pad_id = (_token_id(metadata, key, len(tokens)) for key in ("bos", "eos", "padding"))
     turn_ends = [eos_id, *(_token_id(metadata, key, len(tokens)) for key in ("eot", "eom"))]
@@ -101,11 +101,13 @@ def tokenizer_assets(metadata: Mapping[str, Any]) -> TokenizerAssets:
     if adds_bos and bos_id is None:
         raise TokenizerError("the GGUF tokenizer sets add_bos_token, but tokenizer.ggml.bos_token_id is missing")
     template = metadata.get("tokenizer.chat_template")
+    if template is not None and not isinstance(template, str):
+        raise TokenizerError("tokenizer.chat_template in the GGUF file is no text; get the file again")
     return TokenizerAssets(
         tokenizer_json=_tokenizer_json(
             tokens, types, _strings(metadata, "merges"), PRE_TOKENIZERS[name], bos_id if adds_bos else None
         ),
-        chat_template=None if template is None else str(template),
+        chat_template=template,
         bos_id=bos_id,
         eos_id=eos_id,
         pad_id=pad_id,
@@ -117,16 +119,16 @@ def tokenizer_assets(metadata: Mapping[str, Any]) -> TokenizerAssets:
 
 def _strings(metadata: Mapping[str, Any], key: str) -> Sequence[str]:
     values = metadata.get(f"tokenizer.ggml.{key}")
-    if not isinstance(values, Sequence) or isinstance(values, str) or not values:
+    if not isinstance(values, list) or not values or not all(isinstance(value, str) for value in values):
         raise TokenizerError(f"the GGUF file holds no tokenizer.ggml.{key}; use the file as its author published it")
     return values
 
 
 def _token_id(metadata: Mapping[str, Any], key: str, count: int) -> int | None:
     value = metadata.get(f"tokenizer.ggml.{key}_token_id")
-    if value is not None and not 0 <= int(value) < count:
-        raise TokenizerError(f"tokenizer.ggml.{key}_token_id is {value}, the vocabulary has {count} tokens")
-    return None if value is None else int(value)
+    if value is not None and (type(value) is not int or not 0 <= value < count):
+        raise TokenizerError(f"tokenizer.ggml.{key}_token_id is {value!r:.40}, the vocabulary has {count} tokens")
+    return value
 
 
 def _tokenizer_json(
