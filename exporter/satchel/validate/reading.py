@@ -22,6 +22,7 @@ from satchel.reference.prompt import PromptProgram, Turn
 from satchel.report.reading import Reading, unchecked
 from satchel.source.checkpoint import Checkpoint, stored_name
 from satchel.source.gguf.header import read_header
+from satchel.source.gguf.parts import is_split
 
 if TYPE_CHECKING:
     from satchel.validate.judge import OtherModel, OtherTokenizer
@@ -52,6 +53,8 @@ def compare(checkpoint: Checkpoint, place: Path, assets: TextAssets, stop_ids: S
     from satchel.validate import judge
 
     is_gguf = not place.is_dir()
+    if is_gguf and is_split(place):
+        return unchecked("transformers does not read a GGUF model in several parts")
     try:
         tokenizer = judge.OtherTokenizer(place)
     except Exception as failure:

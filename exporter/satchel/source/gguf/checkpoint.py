@@ -15,13 +15,13 @@ from gguf.quants import dequantize
 from numpy.typing import NDArray
 
 from satchel.errors import BadWeightsError, UnsupportedModelError
-from satchel.hashing import file_sha256
 from satchel.source.checkpoint import SourceCodes, SourceInfo, TensorInfo, TokenizerAssets
-from satchel.source.checks import model_id_of, require_finite
+from satchel.source.checks import require_finite
 from satchel.source.gguf.architecture import TOP_MODULES, Architecture
 from satchel.source.gguf.config import architecture_of, layer_count, make_config, token_ids
-from satchel.source.gguf.header import GgufHeader, GgufTensor, read_header
+from satchel.source.gguf.header import GgufHeader, GgufTensor
 from satchel.source.gguf.metadata import Metadata
+from satchel.source.gguf.parts import read_files
 from satchel.source.gguf.tokenizer import tokenizer_assets
 
 _BLOCK = 32  # inputs per block of Q4_0 and Q4_1
@@ -104,7 +104,7 @@ class GgufCheckpoint:
         step = max(1, _CHUNK_VALUES // values_per_row)
         for first in range(0, rows, step):
             count = min(step, rows - first)
-            raw = np.fromfile(self._path, np.uint8, count * row_bytes, offset=stored.start + first * row_bytes)
+            raw = np.fromfile(stored.file, np.uint8, count * row_bytes, offset=stored.start + first * row_bytes)
             yield slice(first, first + count), raw.reshape(count, row_bytes)
 
     def _unpermute(self, name: str, array: NDArray[_Number]) -> NDArray[_Number]:
@@ -126,24 +126,27 @@ def open_gguf(
     revision: str | None = None,
     license_id: str | None = None,
 ) -> GgufCheckpoint:
-    """Open a GGUF file; `model_id`, `reference`, `revision` and `license_id` are known better by whoever fetched it.
+    """Open a GGUF file, or all parts of a model by one of them.
 
-    Raises CorruptModelError (truncated or damaged), UnsupportedModelError (architecture, feature or tensor type).
+    `model_id`, `reference`, `revision` and `license_id` are known better by whoever fetched it.
+    Raises CorruptModelError (truncated or damaged), ModelNotFoundError (a part is missing), UnsupportedModelError
+    (architecture, feature or tensor type).
     """
-    header = read_header(path)
-    _require_known_types(path.name, header)
+    files = read_files(path)
+    header, first = files.header, files.paths[0]
+    _require_known_types(first.name, header)
     stated = header.fields.get("general.license")
 
     def describe() -> SourceInfo:
         return SourceInfo(
             kind="gguf",
-            reference=reference or path.name,
+            reference=reference or first.name,
             revision=revision,
-            sha256=file_sha256(path),
+            sha256=files.sha256(),
             license=license_id or (stated if isinstance(stated, str) else None),
         )
 
-    return GgufCheckpoint(path, header, model_id or model_id_of(path), describe)
+    return GgufCheckpoint(first, header, model_id or files.model_id, describe)
 
 
 def _q4_0(blocks: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:

@@ -47,6 +47,7 @@ class GgufTensor:
     """One entry of the tensor table. `shape` has the slowest axis first, as numpy and Hugging Face write it."""
 
     name: str
+    file: Path
     shape: tuple[int, ...]
     type: GGMLQuantizationType
     start: int  # byte position in the file
@@ -73,7 +74,7 @@ def read_header(path: Path) -> GgufHeader:
         raise CorruptModelError(f"{path.name} is not a GGUF file: {what_it_is_instead(start)}")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
-            return _Parser(data).header()
+            return _Parser(path, data).header()
         except _BadHeaderError as problem:
             raise CorruptModelError(f"{path.name} is truncated or damaged: {problem}. Download it again.") from problem
 
@@ -85,7 +86,8 @@ class _BadHeaderError(Exception):
 class _Parser:
     """Reads values one after another from position `at`."""
 
-    def __init__(self, data: mmap.mmap) -> None:
+    def __init__(self, path: Path, data: mmap.mmap) -> None:
+        self.path = path
         self.data = data
         self.at = len(_MAGIC)
         self.items = 0  # of the arrays read so far
@@ -172,7 +174,7 @@ class _Parser:
         size = elements // block * block_bytes
         if start + size > len(self.data):
             raise _BadHeaderError(f"tensor {name} ends at byte {start + size}, the file at byte {len(self.data)}")
-        return GgufTensor(name, shape, kind, start, size)
+        return GgufTensor(name, self.path, shape, kind, start, size)
 
     def count(self, number: int, what: str, most: int = _MAX_ENTRIES) -> int:
         """A number of things still to come, each at least one byte long: more than the file's bytes is nonsense."""

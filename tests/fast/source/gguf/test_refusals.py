@@ -205,7 +205,7 @@ def test_a_license_of_another_type_is_none(make_gguf: MakeGguf) -> None:
 
 
 def test_nothing_is_hashed_that_is_refused(make_gguf: MakeGguf, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("satchel.source.gguf.checkpoint.file_sha256", lambda _: pytest.fail("hashed"))
+    monkeypatch.setattr("satchel.source.gguf.parts.file_sha256", lambda _: pytest.fail("hashed"))
     checkpoint = open_gguf(make_gguf())
     assert checkpoint.config["num_hidden_layers"] == 2
     np.testing.assert_equal(checkpoint.read("model.norm.weight").shape, (64,))
