@@ -18,13 +18,13 @@ from satchel.errors import BadWeightsError, UnsupportedModelError
 from satchel.source.checkpoint import SourceCodes, SourceInfo, TensorInfo, TokenizerAssets
 from satchel.source.checks import require_finite
 from satchel.source.gguf.architecture import TOP_MODULES, Architecture
+from satchel.source.gguf.blocks import GROUP, UNPACK
 from satchel.source.gguf.config import architecture_of, layer_count, make_config, token_ids
 from satchel.source.gguf.header import GgufHeader, GgufTensor
 from satchel.source.gguf.metadata import Metadata
 from satchel.source.gguf.parts import read_files
 from satchel.source.gguf.tokenizer import tokenizer_assets
 
-_BLOCK = 32  # inputs per block of Q4_0 and Q4_1
 _Number = TypeVar("_Number", bound=np.generic)
 _CHUNK_VALUES = 1 << 20  # tensors are dequantized in runs of rows of about this many values
 
@@ -70,15 +70,15 @@ class GgufCheckpoint:
 
     def codes(self, name: str) -> SourceCodes | None:
         stored = self._tensor(name)
-        unpack = _UNPACK.get(stored.type)
+        unpack = UNPACK.get(stored.type)
         if unpack is None or len(stored.shape) != 2:
             return None
         outputs, inputs = stored.shape
         codes = np.empty(stored.shape, dtype=np.uint8)
-        scale = np.empty((outputs, inputs // _BLOCK), dtype=np.float32)
+        scale = np.empty((outputs, inputs // GROUP), dtype=np.float32)
         offset = np.empty_like(scale)
         for part, raw in self._row_chunks(stored):
-            blocks = raw.reshape(len(raw), inputs // _BLOCK, -1)
+            blocks = raw.reshape(len(raw), -1, GGML_QUANT_SIZES[stored.type][1])
             codes[part], scale[part], offset[part] = unpack(blocks)
             require_finite(f"{name} (a block scale)", scale[part])
             require_finite(f"{name} (a block minimum)", offset[part])
@@ -86,7 +86,7 @@ class GgufCheckpoint:
             codes=self._unpermute(name, codes),
             scale=self._unpermute(name, scale),
             offset=self._unpermute(name, offset),
-            group=_BLOCK,
+            group=GROUP,
         )
 
     def _tensor(self, name: str) -> GgufTensor:
@@ -147,32 +147,6 @@ def open_gguf(
         )
 
     return GgufCheckpoint(first, header, model_id or files.model_id, describe)
-
-
-def _q4_0(blocks: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
-    """ggml's block_q4_0, 18 bytes: float16 d, 16 bytes of codes. `w = d (q - 8)`."""
-    scale = _float16_at(blocks, 0)
-    return _nibbles(blocks[..., 2:]), scale, np.zeros_like(scale)
-
-
-def _q4_1(blocks: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
-    """ggml's block_q4_1, 20 bytes: float16 d, float16 m, 16 bytes of codes. `w = d q + m = d (q - 8) + (m + 8 d)`."""
-    scale = _float16_at(blocks, 0)
-    return _nibbles(blocks[..., 4:]), scale, _float16_at(blocks, 2) + 8 * scale
-
-
-def _float16_at(blocks: NDArray[np.uint8], position: int) -> NDArray[np.float32]:
-    raw = np.ascontiguousarray(blocks[..., position : position + 2])
-    return raw.view("<f2")[..., 0].astype(np.float32)
-
-
-def _nibbles(packed: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """[rows, blocks, 16] bytes -> [rows, 32 * blocks] codes: a block's low nibbles come first, then its high ones."""
-    return np.concatenate([packed & 15, packed >> 4], axis=-1).reshape(len(packed), -1)
-
-
-_Unpack = Callable[[NDArray[np.uint8]], tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]]
-_UNPACK: Mapping[GGMLQuantizationType, _Unpack] = {GGMLQuantizationType.Q4_0: _q4_0, GGMLQuantizationType.Q4_1: _q4_1}
 
 
 def _hugging_face_names(header: GgufHeader, architecture: Architecture, layers: int) -> dict[str, GgufTensor]:

@@ -66,8 +66,8 @@ def read_files(path: Path) -> GgufFiles:
     for part, one in zip(paths, headers, strict=True):
         if (announced := one.fields.get("split.tensors.count", len(tensors))) != len(tensors):
             raise CorruptModelError(
-                f"{part.name} announces {announced!r:.40} tensors in all parts, which hold {len(tensors)}. Get all parts "
-                "again, from one place."
+                f"{part.name} announces {announced!r:.40} tensors in all parts, which hold {len(tensors)}. Get all "
+                "parts again, from one place."
             )
     return GgufFiles(paths, GgufHeader(_without_split(headers[0].fields), tensors))
 
