@@ -3,9 +3,13 @@
 Sources: llama.cpp's conversion (conversion/*.py), its loader (src/models/*.cpp) and its tensor names (gguf-py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from satchel.source.gguf.gemma import KEYS as GEMMA3_KEYS
+from satchel.source.gguf.gemma import gemma3_settings
+from satchel.source.gguf.metadata import Metadata
 
 TOP_MODULES: Mapping[str, str] = {
     "model.embed_tokens": "token_embd",
@@ -25,13 +29,41 @@ _LAYER_MODULES: Mapping[str, str] = {
 }
 
 
+_WITH_HEAD_NORMS: Mapping[str, str] = {
+    **_LAYER_MODULES,
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
+}
+# Gemma 3 has a norm on both sides of each half of a layer; Hugging Face's names mean other places than in the others.
+_GEMMA3_MODULES: Mapping[str, str] = {
+    **_WITH_HEAD_NORMS,
+    "post_attention_layernorm": "post_attention_norm",
+    "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+}
+_ATTENTION_BIAS = {"attention_bias": "model.layers.0.self_attn.q_proj.bias"}
+_MLP_BIAS = {"mlp_bias": "model.layers.0.mlp.gate_proj.bias"}
+
+Settings = Callable[[Metadata, Mapping[str, Any]], Mapping[str, Any]]
+
+
+def _no_settings(metadata: Metadata, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {}
+
+
+def _no_window(metadata: Metadata, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"sliding_window": None}  # the class' own default is a window of 4096
+
+
 @dataclass(frozen=True)
 class Architecture:
     """One value of general.architecture.
 
     model: Hugging Face's class. layer_modules: Hugging Face's names inside a layer -> GGUF's inside a block.
     permuted: q and k rows lie in llama.cpp's interleaved order. norm_offset: what a stored norm's weight is above
-    Hugging Face's. activation: `hidden_act`. own_keys: metadata that only this architecture has, and that is read.
+    Hugging Face's. activation: the setting's name and value. biases: setting -> the tensor whose presence is its value.
+    rope_base: where the file names none; None if it must. rope_factors: whether rope_freqs.weight may scale positions.
+    settings: what only this architecture has, from the metadata and the settings that all have; own_keys: its metadata.
     """
 
     name: str
@@ -40,12 +72,42 @@ class Architecture:
     layer_modules: Mapping[str, str] = field(default_factory=lambda: _LAYER_MODULES)
     permuted: bool = False
     norm_offset: float = 0.0
-    activation: str = "silu"
+    activation: tuple[str, str] = ("hidden_act", "silu")
+    biases: Mapping[str, str] = field(default_factory=dict)
+    rope_base: float | None = 10000.0
+    rope_factors: bool = False
+    settings: Settings = _no_settings
     own_keys: frozenset[str] = frozenset()
 
 
 ARCHITECTURES: Mapping[str, Architecture] = {
-    entry.name: entry for entry in (Architecture("llama", "LlamaForCausalLM", "llama", permuted=True),)
+    entry.name: entry
+    for entry in (
+        # Mistral's models before the third generation are written as llama too.
+        Architecture(
+            "llama",
+            "LlamaForCausalLM",
+            "llama",
+            permuted=True,
+            biases={**_ATTENTION_BIAS, **_MLP_BIAS},
+            rope_factors=True,
+        ),
+        Architecture("mistral3", "MistralForCausalLM", "mistral", permuted=True, settings=_no_window),
+        Architecture("qwen2", "Qwen2ForCausalLM", "qwen2"),
+        Architecture("qwen3", "Qwen3ForCausalLM", "qwen3", _WITH_HEAD_NORMS, biases=_ATTENTION_BIAS),
+        Architecture(
+            "gemma3",
+            "Gemma3ForCausalLM",
+            "gemma3_text",
+            _GEMMA3_MODULES,
+            norm_offset=1.0,
+            activation=("hidden_activation", "gelu_pytorch_tanh"),
+            biases=_ATTENTION_BIAS,
+            rope_base=None,
+            settings=gemma3_settings,
+            own_keys=GEMMA3_KEYS,
+        ),
+    )
 }
 
 # What is read of every architecture (config.py).
@@ -76,6 +138,8 @@ NEUTRAL_VALUES: Mapping[str, tuple[Any, ...]] = {
     "attention.clamp_kqv": (0,),
     "attention.max_alibi_bias": (0,),
     "attention.scale": (0,),
+    "attention.sliding_window": (0,),
+    "attention.temperature_scale": (0,),
     "attn_logit_softcapping": (0,),
     "embedding_scale": (0, 1),
     "expert_count": (0,),

@@ -1,7 +1,8 @@
 """A GGUF file as a Checkpoint: Hugging Face names and layout, one tensor at a time from its place in the file.
 
-llama.cpp stores the rows of q and k so that the two halves of each head interleave (its rotary embedding turns
-neighbouring rows); Hugging Face's layout keeps the halves apart. The permutation is undone here, for values and codes.
+For some architectures llama.cpp stores the rows of q and k so that the two halves of each head interleave (its rotary
+embedding turns neighbouring rows); Hugging Face's layout keeps the halves apart. The permutation is undone here, for
+values and codes. Norms that Hugging Face stores as a distance from one are stored whole; here they become distances.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,9 +24,11 @@ from satchel.source.gguf.config import architecture_of, layer_count, make_config
 from satchel.source.gguf.header import GgufHeader, GgufTensor
 from satchel.source.gguf.metadata import Metadata
 from satchel.source.gguf.parts import read_files
+from satchel.source.gguf.rope import ROPE_FACTORS
 from satchel.source.gguf.tokenizer import tokenizer_assets
 
 _Number = TypeVar("_Number", bound=np.generic)
+_MOST_FACTORS = 1 << 16  # bytes
 _CHUNK_VALUES = 1 << 20  # tensors are dequantized in runs of rows of about this many values
 
 
@@ -41,13 +44,19 @@ class GgufCheckpoint:
         metadata = Metadata(path.name, architecture.name, header.fields)
         layers = layer_count(metadata, header)
         self._architecture = architecture
-        self._stored = _hugging_face_names(header, architecture, layers)
-        self.config: Mapping[str, Any] = make_config(architecture, metadata, layers, self._stored)
+        self._path = path
+        factors = header.tensors.get(ROPE_FACTORS) if architecture.rope_factors else None
+        if factors is not None and factors.size > _MOST_FACTORS:
+            raise BadWeightsError(f"{ROPE_FACTORS} has the shape {list(factors.shape)}. Get the file again.")
+        beside = {ROPE_FACTORS} if factors is not None else set[str]()
+        self._stored = _hugging_face_names(header.tensors, architecture, layers, beside)
+        self.config: Mapping[str, Any] = make_config(
+            architecture, metadata, layers, self._stored, None if factors is None else self._values(factors)
+        )
         self.generation_config: Mapping[str, Any] = token_ids(metadata)
         self.tensors: Mapping[str, TensorInfo] = {
             name: TensorInfo(name, stored.shape, stored.type.name) for name, stored in self._stored.items()
         }
-        self._path = path
 
     @cached_property
     def source(self) -> SourceInfo:
@@ -60,12 +69,9 @@ class GgufCheckpoint:
         return tokenizer_assets(self._fields)
 
     def read(self, name: str) -> NDArray[np.float32]:
-        stored = self._tensor(name)
-        values = np.empty(stored.shape, dtype=np.float32)
-        rows = values.reshape(-1, stored.shape[-1])
-        for part, raw in self._row_chunks(stored):
-            rows[part] = dequantize(raw, stored.type)
-            require_finite(name, rows[part])
+        values = self._values(self._tensor(name), name)
+        if self._architecture.norm_offset and name.endswith("norm.weight"):
+            values -= np.float32(self._architecture.norm_offset)
         return self._unpermute(name, values)
 
     def codes(self, name: str) -> SourceCodes | None:
@@ -94,6 +100,15 @@ class GgufCheckpoint:
             return self._stored[name]
         except KeyError:
             raise BadWeightsError(f"{self._path.name} has no tensor {name}.") from None
+
+    def _values(self, stored: GgufTensor, name: str | None = None) -> NDArray[np.float32]:
+        """As the file has them; name: what an error calls the tensor, if not by its own name."""
+        values = np.empty(stored.shape, dtype=np.float32)
+        rows = values.reshape(-1, stored.shape[-1])
+        for part, raw in self._row_chunks(stored):
+            rows[part] = dequantize(raw, stored.type)
+            require_finite(name or stored.name, rows[part])
+        return values
 
     def _row_chunks(self, stored: GgufTensor) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
         """Runs of whole rows (along the last axis) and their bytes, uint8 [rows, bytes per row]."""
@@ -149,8 +164,13 @@ def open_gguf(
     return GgufCheckpoint(first, header, model_id or files.model_id, describe)
 
 
-def _hugging_face_names(header: GgufHeader, architecture: Architecture, layers: int) -> dict[str, GgufTensor]:
-    """Hugging Face name -> stored tensor. A tensor that has no place in the architecture is refused by name."""
+def _hugging_face_names(
+    tensors: Mapping[str, GgufTensor], architecture: Architecture, layers: int, beside: set[str]
+) -> dict[str, GgufTensor]:
+    """Hugging Face name -> stored tensor. beside: tensors that are no weights.
+
+    A tensor that has no place in the architecture is refused by name.
+    """
     places = dict(TOP_MODULES)
     for i in range(layers):
         places |= {
@@ -159,10 +179,10 @@ def _hugging_face_names(header: GgufHeader, architecture: Architecture, layers: 
     found: dict[str, GgufTensor] = {}
     for module, place in places.items():
         for part in ("weight", "bias"):
-            stored = header.tensors.get(f"{place}.{part}")
+            stored = tensors.get(f"{place}.{part}")
             if stored is not None:
                 found[f"{module}.{part}"] = stored
-    strangers = sorted(header.tensors.keys() - {stored.name for stored in found.values()})
+    strangers = sorted(tensors.keys() - {stored.name for stored in found.values()} - beside)
     if strangers:
         raise UnsupportedModelError(
             f"the GGUF file holds {strangers[0]}, which is no part of the {architecture.name} architecture that it "

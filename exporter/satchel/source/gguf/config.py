@@ -3,11 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from satchel.errors import BadWeightsError, CorruptModelError, UnsupportedModelError
 from satchel.source.checkpoint import EMBEDDING, HEAD
 from satchel.source.gguf.architecture import ARCHITECTURES, NEUTRAL_VALUES, NOTED_KEYS, READ_KEYS, Architecture
 from satchel.source.gguf.header import GgufHeader, GgufTensor
 from satchel.source.gguf.metadata import Metadata
+from satchel.source.gguf.rope import rope_scaling
 
 _USE_DIRECTORY = "Use the model's Hugging Face directory instead."
 _NOT_MODELS = {
@@ -42,9 +46,13 @@ def layer_count(metadata: Metadata, header: GgufHeader) -> int:
 
 
 def make_config(
-    architecture: Architecture, metadata: Metadata, layers: int, stored: Mapping[str, GgufTensor]
+    architecture: Architecture,
+    metadata: Metadata,
+    layers: int,
+    stored: Mapping[str, GgufTensor],
+    rope_factors: NDArray[np.float32] | None,
 ) -> dict[str, Any]:
-    """The Hugging Face config. stored: tensors by Hugging Face name.
+    """The Hugging Face config. stored: tensors by Hugging Face name; rope_factors: rope_freqs.weight, if it is there.
 
     Raises UnsupportedModelError for whatever the config could not say, CorruptModelError for numbers that are none,
     BadWeightsError if there is no embedding.
@@ -56,7 +64,10 @@ def make_config(
         raise BadWeightsError(f"token_embd.weight has the shape {list(stored[EMBEDDING].shape)}. Get the file again.")
     vocab_size, hidden_size = stored[EMBEDDING].shape
     heads = metadata.size("attention.head_count")
-    return {
+    head_dim = _head_dim(metadata, heads)
+    rope_base = metadata.number("rope.freq_base", architecture.rope_base)
+    activation, function = architecture.activation
+    config = {
         "architectures": [architecture.model],
         "model_type": architecture.model_type,
         "vocab_size": vocab_size,
@@ -65,17 +76,18 @@ def make_config(
         "num_hidden_layers": layers,
         "num_attention_heads": heads,
         "num_key_value_heads": metadata.size("attention.head_count_kv", heads),
-        "head_dim": _head_dim(metadata, heads),
-        "hidden_act": architecture.activation,
+        "head_dim": head_dim,
+        activation: function,
         "max_position_embeddings": metadata.size("context_length"),
         "rms_norm_eps": metadata.number("attention.layer_norm_rms_epsilon"),
-        "rope_theta": metadata.number("rope.freq_base", 10000.0),
+        "rope_theta": rope_base,
+        **rope_scaling(metadata, rope_factors, rope_base, head_dim),
         "tie_word_embeddings": HEAD not in stored,
-        "attention_bias": "model.layers.0.self_attn.q_proj.bias" in stored,
-        "mlp_bias": "model.layers.0.mlp.gate_proj.bias" in stored,
+        **{setting: tensor in stored for setting, tensor in architecture.biases.items()},
         "torch_dtype": "float32",
         **token_ids(metadata),
     }
+    return {**config, **architecture.settings(metadata, config)}
 
 
 def token_ids(metadata: Metadata) -> dict[str, int]:
@@ -112,19 +124,9 @@ def _refuse_unknown_keys(architecture: Architecture, metadata: Metadata) -> None
     """A key that nobody here reads may change what is computed: refused by name, unless its value asks for nothing."""
     if metadata.value("expert_count"):
         raise UnsupportedModelError(f"{metadata.file_name} is a mixture of experts, which can't be lowered yet.")
-    if metadata.value("rope.scaling.type") not in (None, "none"):
-        raise UnsupportedModelError(
-            f"{metadata.file_name} scales its rotary embedding by {metadata.value('rope.scaling.type')!r}, and GGUF "
-            f"does not keep all of it. {_USE_DIRECTORY}"
-        )
-    if metadata.value("rope.scaling.factor") not in (None, 0, 1):
-        raise UnsupportedModelError(
-            f"{metadata.file_name} has a {architecture.name}.rope.scaling.factor of "
-            f"{metadata.value('rope.scaling.factor')!r} without saying how it scales. {_USE_DIRECTORY}"
-        )
     if metadata.value("attention.sliding_window") and "attention.sliding_window" not in architecture.own_keys:
         raise UnsupportedModelError(f"{metadata.file_name} uses sliding window attention. {_USE_DIRECTORY}")
-    known = READ_KEYS | NOTED_KEYS | architecture.own_keys | {"attention.sliding_window"}
+    known = READ_KEYS | NOTED_KEYS | architecture.own_keys
     for key in metadata.keys:
         if key not in known and metadata.value(key) not in NEUTRAL_VALUES.get(key, ()):
             raise UnsupportedModelError(
