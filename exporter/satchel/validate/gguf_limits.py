@@ -5,9 +5,11 @@ from typing import Any
 
 from satchel.source.gguf.header import GgufHeader
 
+_UNKNOWN_NAME = "how numbers are cut (transformers' reading of GGUF files does not know the pre-tokenizer {!r})"
+_NO_NFC = "how accents are composed (transformers' reading of GGUF files leaves it out)"
 _PRE_TOKENIZERS = {
-    "smollm": "how numbers are cut (transformers' reading of GGUF files does not know the pre-tokenizer 'smollm')",
-    "qwen2": "how accents are composed (transformers' reading of GGUF files leaves it out)",
+    **{name: _UNKNOWN_NAME.format(name) for name in ("smollm", "starcoder", "refact")},
+    **dict.fromkeys(("qwen2", "deepseek-r1-qwen"), _NO_NFC),
 }
 # Keys of an architecture that are read as if they had this value.
 _ASSUMED: Mapping[str, Mapping[str, Any]] = {
@@ -24,6 +26,14 @@ def text_limits(header: GgufHeader) -> list[str]:
     """Of the tokenizer, in words."""
     note = _PRE_TOKENIZERS.get(str(header.fields.get("tokenizer.ggml.pre")))
     return [note] if note else []
+
+
+def prompt_limits(header: GgufHeader) -> list[str]:
+    """Of how a prompt is written, in words: with any of these its ids are other ones behind special tokens."""
+    fields = header.fields
+    if fields.get("tokenizer.ggml.model") == "llama" and fields.get("tokenizer.ggml.add_space_prefix", True):
+        return ["the ids of prompts (transformers' reading of GGUF files puts a blank before the first text only)"]
+    return []
 
 
 def config_limits(header: GgufHeader) -> list[str]:

@@ -23,7 +23,7 @@ from satchel.report.reading import Reading, unchecked
 from satchel.source.checkpoint import Checkpoint, stored_name
 from satchel.source.gguf.header import GgufHeader, read_header
 from satchel.source.gguf.parts import is_split
-from satchel.validate.gguf_limits import config_limits, text_limits
+from satchel.validate.gguf_limits import config_limits, prompt_limits, text_limits
 
 if TYPE_CHECKING:
     from satchel.validate.judge import OtherModel, OtherTokenizer
@@ -57,8 +57,13 @@ def compare(checkpoint: Checkpoint, place: Path, assets: TextAssets, stop_ids: S
     except Exception as failure:
         return _not_loaded(failure, "tokenizer", is_gguf)
     header = read_header(place) if is_gguf else GgufHeader({}, {})
-    of_text, of_config = text_limits(header), config_limits(header)
-    prompts = _same_prompts(assets, tokenizer, TEXTS[:-1] if of_text else TEXTS)
+    of_text, of_config, of_prompts = text_limits(header), config_limits(header), prompt_limits(header)
+    if of_prompts and assets.program.kind != "raw":
+        of_text, compared = of_text + of_prompts, 0
+        prompts = [assets.program.encode(assets.tokenizer, turns) for turns in conversations(assets.program, TEXTS)]
+    else:
+        prompts = _same_prompts(assets, tokenizer, TEXTS[:-1] if of_text else TEXTS)
+        compared = len(prompts)
     ids = np.array(prompts[0][:_LONGEST], np.int64)
     ours = _our_logits(checkpoint, ids)
     try:
@@ -70,7 +75,7 @@ def compare(checkpoint: Checkpoint, place: Path, assets: TextAssets, stop_ids: S
     of_stops = _same_stop_ids(stop_ids, model, tokenizer, assets.program, is_gguf)
     del model
     gc.collect()
-    return Reading(judge.name(), relative, len(prompts), True, (*of_text, *of_config, *of_stops))
+    return Reading(judge.name(), relative, compared, True, (*of_text, *of_config, *of_stops))
 
 
 def _not_loaded(failure: Exception, what: str, is_gguf: bool) -> Reading:
