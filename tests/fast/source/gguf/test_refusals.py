@@ -4,7 +4,9 @@ import struct
 import time
 import tracemalloc
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,8 @@ import pytest
 
 from satchel.errors import CorruptModelError, ModelError, UnsupportedModelError
 from satchel.source.gguf.checkpoint import open_gguf
+from satchel.source.gguf.header import read_header
+from satchel.source.support import verify
 
 MakeGguf = Callable[..., Path]
 _SECONDS = 2
@@ -209,3 +213,18 @@ def test_nothing_is_hashed_that_is_refused(make_gguf: MakeGguf, monkeypatch: pyt
     checkpoint = open_gguf(make_gguf())
     assert checkpoint.config["num_hidden_layers"] == 2
     np.testing.assert_equal(checkpoint.read("model.norm.weight").shape, (64,))
+
+
+def test_whatever_is_changed_in_a_header_is_a_model_or_one_sentence(make_gguf: MakeGguf, tmp_path: Path) -> None:
+    path = make_gguf()
+    whole = path.read_bytes()
+    end = min(tensor.start for tensor in read_header(path).tensors.values())
+    random = Random(5)
+    broken = tmp_path / "broken.gguf"
+    for _ in range(400):
+        content = bytearray(whole)
+        at = random.randrange(end)
+        content[at : at + random.choice([0, 1, 4])] = random.randbytes(random.choice([0, 1, 4, 8]))
+        broken.write_bytes(content)
+        with suppress(ModelError):
+            verify(open_gguf(broken)).read("model.norm.weight")
