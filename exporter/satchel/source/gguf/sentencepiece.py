@@ -77,13 +77,14 @@ def _require_all_bytes(vocabulary: Vocabulary) -> None:
 def _merges(vocabulary: Vocabulary, scores: Sequence[float]) -> list[tuple[str, str]]:
     """Every way to make a token of two, best token first, and the longest beginning first."""
     normal = {token: scores[token_id] for token_id, token in vocabulary.of_type(TokenType.NORMAL)}
-    own = {token for _, token in vocabulary.of_type(TokenType.USER_DEFINED)}  # found before anything is merged
+    # A user's token is found before anything is merged, so a token that holds one is never made.
+    letters = {token for _, token in vocabulary.of_type(TokenType.NORMAL, TokenType.USER_DEFINED) if len(token) == 1}
     found: list[tuple[float, str, str]] = []
     by_score: dict[float, list[str]] = {}
     for token, score in normal.items():
         if len(token) > _LONGEST:
             raise TokenizerError(f"{token[:20]!r}... is a token of {len(token)} letters in the GGUF file")
-        if len(token) > 1 and (strange := {letter for letter in token if letter not in normal and letter not in own}):
+        if len(token) > 1 and (strange := set(token) - letters):
             raise _uncertain(f"{token!r} is a token of the GGUF file, and its letter {min(strange)!r} is not")
         if pairs := _pairs(token, normal):
             by_score.setdefault(score, []).append(token)
@@ -97,8 +98,9 @@ def _merges(vocabulary: Vocabulary, scores: Sequence[float]) -> list[tuple[str, 
 
 
 def _pairs(token: str, normal: Mapping[str, float]) -> list[tuple[str, str]]:
-    ways = ((token[:i], token[i:]) for i in range(1, len(token)))
-    return [(left, right) for left, right in ways if left in normal and right in normal]
+    return [
+        (left, right) for i in range(1, len(token)) if (left := token[:i]) in normal and (right := token[i:]) in normal
+    ]
 
 
 def _require_certain(by_score: Mapping[float, Sequence[str]], blanks: set[int]) -> None:
