@@ -84,6 +84,28 @@ def write_gguf(
     return path
 
 
+def split_gguf(path: Path, name: str, count: int) -> list[Path]:
+    """The file's tensors in `count` parts beside it, as llama.cpp's gguf-split writes them."""
+    reader = gguf.GGUFReader(path)
+    parts = [path.with_name(f"{name}-{number:05}-of-{count:05}.gguf") for number in range(1, count + 1)]
+    for number, part in enumerate(parts):
+        writer = gguf.GGUFWriter(part, "llama")
+        if number == 0:
+            for key, field in reader.fields.items():
+                if not key.startswith("GGUF.") and key != "general.architecture":
+                    writer.add_key_value(key, field.contents(), field.types[0], field.types[-1])
+        writer.add_uint16("split.no", number)
+        writer.add_uint16("split.count", count)
+        writer.add_int32("split.tensors.count", len(reader.tensors))
+        for tensor in reader.tensors[number::count]:
+            writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    return parts
+
+
 def _metadata(config: Mapping[str, Any]) -> dict[str, Any]:
     tokens = [*sorted(ByteLevel.alphabet()), "ab", "<|end|>", "<|stop|>"]
     return {

@@ -21,7 +21,7 @@ from satchel.console import Console
 from satchel.errors import ReadingError
 from satchel.report.reading import Reading
 from satchel.source.directory import DirectoryCheckpoint
-from satchel.source.gguf import tokenizer as gguf_tokenizer
+from satchel.source.gguf import byte_pairs
 from satchel.source.gguf.checkpoint import GgufCheckpoint
 from satchel.source.resolve import open_model
 from satchel.tools import Tools
@@ -281,8 +281,8 @@ def test_a_broken_reading_of_a_gguf_file_is_refused(
     words = {"tokenizer.ggml.merges": ["a b", "' T"], "tokenizer.ggml.tokens": gguf_tokens("'T")}
     words["tokenizer.ggml.token_type"] = [1] * 258 + [3, 3]
     words["tokenizer.ggml.eos_token_id"] = 258
-    other = gguf_tokenizer.BytePairs(lambda: gguf_tokenizer._pattern(r"\p{N}"))
-    monkeypatch.setitem(gguf_tokenizer.PRE_TOKENIZERS, "smollm", other)  # type: ignore[arg-type]
+    other = byte_pairs.BytePairs(lambda: byte_pairs._pattern(r"\p{N}"))
+    monkeypatch.setitem(byte_pairs.PRE_TOKENIZERS, "smollm", other)  # type: ignore[arg-type]
     arrays = random_weights({**TINY_CONFIG, "vocab_size": 260})
     model = write_gguf(tmp_path / "other.gguf", TINY_CONFIG, arrays, fields=words)
     with pytest.raises(ReadingError, match=r"token \d+ is \"'T\" \(\d+\) here and \"'\" \(\d+\) there"):

@@ -17,7 +17,7 @@ from satchel.source.checkpoint import SourceCodes
 def transcode(source: SourceCodes, plan: TensorPlan) -> GridCodes | None:
     """The source's codes under an int4 plan, or None if the plan's grid can't hold them.
 
-    A plan without offset holds blocks around zero only, with a scale that is not negative: Q4_1 never fits it.
+    A plan without offset holds blocks around zero only, with a scale that is not negative: Q4_1 and Q4_K never fit it.
     """
     if plan.scheme != "int4" or plan.group != source.group:
         return None

@@ -38,7 +38,7 @@ class SourceCodes:
     """A 4-bit source's own grid: `weight = scale * (code - 8) + offset`, blocks of `group` along the last axis.
 
     codes: uint8 [out, in], values 0..15. scale: float32 [out, in / group], of either sign. offset: float32
-    [out, in / group], already moved to the centred grid (GGUF Q4_1: m + 8 d; Q4_0: 0).
+    [out, in / group], already moved to the centred grid (GGUF Q4_1: m + 8 d; Q4_K: 8 d sc - dmin m; Q4_0: 0).
     """
 
     codes: NDArray[np.uint8]

@@ -19,7 +19,7 @@ def open_model(model: str, cache: Cache, tools: Tools) -> Checkpoint:
     path = Path(model)
     if model in aliases():
         return verify(_open_alias(aliases()[model], cache, tools))
-    if path.is_file() and path.suffix == ".gguf":
+    if path.is_file() and path.suffix.lower() == ".gguf":
         return verify(open_gguf(path))
     if path.is_dir():
         return verify(open_directory(path))

@@ -90,13 +90,18 @@ class OtherTokenizer:
 class OtherModel:
     """`AutoModelForCausalLM` of a source in float32 on the CPU. Raises whatever transformers raises.
 
+    config: settings of config.json instead of what transformers reads; None almost always.
     missing: names of the parameters that transformers found no weight for, and drew at random.
     """
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, config: Mapping[str, Any] | None = None) -> None:
         with _opened(place) as (folder, options):
             import torch
-            from transformers import AutoModelForCausalLM
+            from transformers import AutoConfig, AutoModelForCausalLM
+
+            if config is not None:
+                values = {key: value for key, value in config.items() if key not in _WITHOUT_EFFECT}
+                options = {**options, "config": AutoConfig.for_model(values.pop("model_type"), **values)}
 
             if place.is_dir():
                 options = {**options, "use_safetensors": True}  # never a pickle

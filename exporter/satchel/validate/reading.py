@@ -21,7 +21,9 @@ from satchel.errors import ReadingError
 from satchel.reference.prompt import PromptProgram, Turn
 from satchel.report.reading import Reading, unchecked
 from satchel.source.checkpoint import Checkpoint, stored_name
-from satchel.source.gguf.header import read_header
+from satchel.source.gguf.header import GgufHeader, read_header
+from satchel.source.gguf.parts import is_split
+from satchel.validate.gguf_limits import config_limits, prompt_limits, text_limits
 
 if TYPE_CHECKING:
     from satchel.validate.judge import OtherModel, OtherTokenizer
@@ -34,10 +36,6 @@ _SIGNS = "def f(x):\n    return [x, *x]  # 你好, привет 👋🏽 <b>&amp
 _NUMBERS = "In 1969: 3.14159 x 20 = 62.8318, ½ + ² and a cafe\u0301 at 10.0.0.255"
 # The last text has what transformers' conversion of a GGUF file does not do with some pre-tokenizers.
 TEXTS = (_WORDS, _SIGNS, _NUMBERS)
-_NOT_JUDGED = {
-    "smollm": "how numbers are cut (transformers' reading of GGUF files does not know the pre-tokenizer 'smollm')",
-    "qwen2": "how accents are composed (transformers' reading of GGUF files leaves it out)",
-}
 _WHAT_TO_DO = (
     "One of the two is wrong, so nothing was built. If the model's files contradict one another, save it again with "
     "transformers' save_pretrained; if they don't, this is a defect of Satchel: report it with the model's name."
@@ -52,23 +50,32 @@ def compare(checkpoint: Checkpoint, place: Path, assets: TextAssets, stop_ids: S
     from satchel.validate import judge
 
     is_gguf = not place.is_dir()
+    if is_gguf and is_split(place):
+        return unchecked("transformers does not read a GGUF model in several parts")
     try:
         tokenizer = judge.OtherTokenizer(place)
     except Exception as failure:
         return _not_loaded(failure, "tokenizer", is_gguf)
-    left_out = _left_out(place) if is_gguf else []
-    prompts = _same_prompts(assets, tokenizer, TEXTS[:-1] if left_out else TEXTS)
+    header = read_header(place) if is_gguf else GgufHeader({}, {})
+    of_text, of_config, of_prompts = text_limits(header), config_limits(header), prompt_limits(header)
+    if of_prompts and assets.program.kind != "raw":
+        of_text, compared = of_text + of_prompts, 0
+        prompts = [assets.program.encode(assets.tokenizer, turns) for turns in conversations(assets.program, TEXTS)]
+    else:
+        prompts = _same_prompts(assets, tokenizer, TEXTS[:-1] if of_text else TEXTS)
+        compared = len(prompts)
     ids = np.array(prompts[0][:_LONGEST], np.int64)
     ours = _our_logits(checkpoint, ids)
     try:
-        model = judge.OtherModel(place)
+        # What it can't know of the config it is told; the weights and their names stay its own.
+        model = judge.OtherModel(place, checkpoint.config if of_config else None)
     except Exception as failure:
         return _not_loaded(failure, "model", is_gguf)
     relative = _same_logits(checkpoint, ours, model, ids, tokenizer)
-    left_out += _same_stop_ids(stop_ids, model, tokenizer, assets.program, is_gguf)
+    of_stops = _same_stop_ids(stop_ids, model, tokenizer, assets.program, is_gguf)
     del model
     gc.collect()
-    return Reading(judge.name(), relative, len(prompts), True, tuple(left_out))
+    return Reading(judge.name(), relative, compared, True, (*of_text, *of_config, *of_stops))
 
 
 def _not_loaded(failure: Exception, what: str, is_gguf: bool) -> Reading:
@@ -77,12 +84,6 @@ def _not_loaded(failure: Exception, what: str, is_gguf: bool) -> Reading:
     if is_gguf or isinstance(failure, ImportError):
         return unchecked(said)
     raise ReadingError(f"{said}, and Satchel would. {_WHAT_TO_DO}") from failure
-
-
-def _left_out(gguf: Path) -> list[str]:
-    """What transformers' conversion of this file's tokenizer can't judge."""
-    note = _NOT_JUDGED.get(str(read_header(gguf).fields.get("tokenizer.ggml.pre")))
-    return [note] if note else []
 
 
 # --- prompts --------------------------------------------------------------------------------------------------------

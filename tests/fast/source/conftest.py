@@ -14,6 +14,19 @@ from numpy.typing import NDArray
 from tiny_gguf import interleave_halves, write_gguf
 
 MakeGguf = Callable[..., Path]
+# Where a block of each type (ggml's block_q4_0 and so on) has a float16.
+_HALVES = {
+    Type.Q4_0: (0,),
+    Type.Q4_1: (0, 2),
+    Type.Q5_0: (0,),
+    Type.Q5_1: (0, 2),
+    Type.Q8_0: (0,),
+    Type.Q4_K: (0, 2),
+    Type.Q5_K: (0, 2),
+    Type.Q6_K: (208,),
+    Type.IQ4_NL: (0,),
+    Type.MXFP4: (),
+}
 
 
 def _separate_halves(rows: NDArray[Any], heads: int) -> NDArray[Any]:
@@ -41,10 +54,11 @@ def _random_blocks(kind: Type, shape: tuple[int, int], seed: int = 3) -> NDArray
     random = np.random.default_rng(seed)
     block, block_bytes = gguf.GGML_QUANT_SIZES[kind]
     raw = random.integers(0, 256, (shape[0], shape[1] // block, block_bytes), dtype=np.uint8)
-    scales = {Type.Q4_0: 1, Type.Q4_1: 2, Type.Q8_0: 1}[kind]
-    for i in range(scales):
+    for position in _HALVES[kind]:
         halves = random.uniform(-0.02, 0.02, raw.shape[:2]).astype("<f2")
-        raw[..., 2 * i : 2 * i + 2] = halves[..., None].view(np.uint8)
+        raw[..., position : position + 2] = halves[..., None].view(np.uint8)
+    if kind == Type.MXFP4:
+        raw[..., 0] = random.integers(115, 122, raw.shape[:2])  # powers of two
     return raw.reshape(shape[0], -1)
 
 

@@ -1,59 +1,67 @@
 """A GGUF file as a Checkpoint: Hugging Face names and layout, one tensor at a time from its place in the file.
 
-llama.cpp stores the rows of q and k so that the two halves of each head interleave (its rotary embedding turns
-neighbouring rows); Hugging Face's layout keeps the halves apart. The permutation is undone here, for values and codes.
+For some architectures llama.cpp stores the rows of q and k so that the two halves of each head interleave (its rotary
+embedding turns neighbouring rows); Hugging Face's layout keeps the halves apart. The permutation is undone here, for
+values and codes. Norms that Hugging Face stores as a distance from one are stored whole; here they become distances.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from gguf.constants import GGML_QUANT_SIZES, MODEL_ARCH, GGMLQuantizationType
+from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize
-from gguf.tensor_mapping import get_tensor_name_map
 from numpy.typing import NDArray
 
-from satchel.errors import BadWeightsError, CorruptModelError, UnsupportedModelError
-from satchel.hashing import file_sha256
-from satchel.source.checkpoint import EMBEDDING, HEAD, SourceCodes, SourceInfo, TensorInfo, TokenizerAssets
-from satchel.source.checks import model_id_of, require_finite
-from satchel.source.gguf.header import GgufHeader, GgufTensor, read_header
+from satchel.errors import BadWeightsError, UnsupportedModelError
+from satchel.source.checkpoint import SourceCodes, SourceInfo, TensorInfo, TokenizerAssets
+from satchel.source.checks import require_finite
+from satchel.source.gguf.architecture import TOP_MODULES, Architecture
+from satchel.source.gguf.blocks import GROUP, UNPACK
+from satchel.source.gguf.config import architecture_of, layer_count, make_config, token_ids
+from satchel.source.gguf.header import GgufHeader, GgufTensor
+from satchel.source.gguf.metadata import Metadata
+from satchel.source.gguf.parts import read_files
+from satchel.source.gguf.rope import ROPE_FACTORS
 from satchel.source.gguf.tokenizer import tokenizer_assets
 
-_TOP_MODULES = ("model.embed_tokens", "model.norm", "lm_head")
-_LAYER_MODULES = (
-    "input_layernorm",
-    "self_attn.q_proj",
-    "self_attn.k_proj",
-    "self_attn.v_proj",
-    "self_attn.o_proj",
-    "post_attention_layernorm",
-    "mlp.gate_proj",
-    "mlp.up_proj",
-    "mlp.down_proj",
-)
-_BLOCK = 32  # inputs per block of Q4_0 and Q4_1
 _Number = TypeVar("_Number", bound=np.generic)
+_MOST_FACTORS = 1 << 16  # bytes
 _CHUNK_VALUES = 1 << 20  # tensors are dequantized in runs of rows of about this many values
 
 
 class GgufCheckpoint:
     """A Checkpoint over a GGUF file. Made by `open_gguf`."""
 
-    def __init__(self, path: Path, header: GgufHeader, model_id: str, source: SourceInfo) -> None:
+    def __init__(self, path: Path, header: GgufHeader, model_id: str, describe: Callable[[], SourceInfo]) -> None:
         self.model_id = model_id
-        self.source = source
         self.place: Path | None = path
+        self._describe = describe
         self._fields = header.fields
-        self._stored = _hugging_face_names(header)
-        self.config: Mapping[str, Any] = _config(header, self._stored)
-        self.generation_config: Mapping[str, Any] = _token_ids(header.fields)
+        architecture = architecture_of(path.name, header)
+        metadata = Metadata(path.name, architecture.name, header.fields)
+        layers = layer_count(metadata, header)
+        self._architecture = architecture
+        self._path = path
+        factors = header.tensors.get(ROPE_FACTORS) if architecture.rope_factors else None
+        if factors is not None and factors.size > _MOST_FACTORS:
+            raise BadWeightsError(f"{ROPE_FACTORS} has the shape {list(factors.shape)}. Get the file again.")
+        beside = {ROPE_FACTORS} if factors is not None else set[str]()
+        self._stored = _hugging_face_names(header.tensors, architecture, layers, beside)
+        self.config: Mapping[str, Any] = make_config(
+            architecture, metadata, layers, self._stored, None if factors is None else self._values(factors)
+        )
+        self.generation_config: Mapping[str, Any] = token_ids(metadata)
         self.tensors: Mapping[str, TensorInfo] = {
             name: TensorInfo(name, stored.shape, stored.type.name) for name, stored in self._stored.items()
         }
-        self._path = path
+
+    @cached_property
+    def source(self) -> SourceInfo:
+        """Made when it is first asked for: what can be refused is refused before the file is hashed."""
+        return self._describe()
 
     @cached_property
     def tokenizer(self) -> TokenizerAssets:
@@ -61,25 +69,22 @@ class GgufCheckpoint:
         return tokenizer_assets(self._fields)
 
     def read(self, name: str) -> NDArray[np.float32]:
-        stored = self._tensor(name)
-        values = np.empty(stored.shape, dtype=np.float32)
-        rows = values.reshape(-1, stored.shape[-1])
-        for part, raw in self._row_chunks(stored):
-            rows[part] = dequantize(raw, stored.type)
-            require_finite(name, rows[part])
+        values = self._values(self._tensor(name), name)
+        if self._architecture.norm_offset and name.endswith("norm.weight"):
+            values -= np.float32(self._architecture.norm_offset)
         return self._unpermute(name, values)
 
     def codes(self, name: str) -> SourceCodes | None:
         stored = self._tensor(name)
-        unpack = _UNPACK.get(stored.type)
+        unpack = UNPACK.get(stored.type)
         if unpack is None or len(stored.shape) != 2:
             return None
         outputs, inputs = stored.shape
         codes = np.empty(stored.shape, dtype=np.uint8)
-        scale = np.empty((outputs, inputs // _BLOCK), dtype=np.float32)
+        scale = np.empty((outputs, inputs // GROUP), dtype=np.float32)
         offset = np.empty_like(scale)
         for part, raw in self._row_chunks(stored):
-            blocks = raw.reshape(len(raw), inputs // _BLOCK, -1)
+            blocks = raw.reshape(len(raw), -1, GGML_QUANT_SIZES[stored.type][1])
             codes[part], scale[part], offset[part] = unpack(blocks)
             require_finite(f"{name} (a block scale)", scale[part])
             require_finite(f"{name} (a block minimum)", offset[part])
@@ -87,14 +92,23 @@ class GgufCheckpoint:
             codes=self._unpermute(name, codes),
             scale=self._unpermute(name, scale),
             offset=self._unpermute(name, offset),
-            group=_BLOCK,
+            group=GROUP,
         )
 
     def _tensor(self, name: str) -> GgufTensor:
         try:
             return self._stored[name]
         except KeyError:
-            raise BadWeightsError(f"{self.source.reference} has no tensor {name}.") from None
+            raise BadWeightsError(f"{self._path.name} has no tensor {name}.") from None
+
+    def _values(self, stored: GgufTensor, name: str | None = None) -> NDArray[np.float32]:
+        """As the file has them; name: what an error calls the tensor, if not by its own name."""
+        values = np.empty(stored.shape, dtype=np.float32)
+        rows = values.reshape(-1, stored.shape[-1])
+        for part, raw in self._row_chunks(stored):
+            rows[part] = dequantize(raw, stored.type)
+            require_finite(name or stored.name, rows[part])
+        return values
 
     def _row_chunks(self, stored: GgufTensor) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
         """Runs of whole rows (along the last axis) and their bytes, uint8 [rows, bytes per row]."""
@@ -105,7 +119,7 @@ class GgufCheckpoint:
         step = max(1, _CHUNK_VALUES // values_per_row)
         for first in range(0, rows, step):
             count = min(step, rows - first)
-            raw = np.fromfile(self._path, np.uint8, count * row_bytes, offset=stored.start + first * row_bytes)
+            raw = np.fromfile(stored.file, np.uint8, count * row_bytes, offset=stored.start + first * row_bytes)
             yield slice(first, first + count), raw.reshape(count, row_bytes)
 
     def _unpermute(self, name: str, array: NDArray[_Number]) -> NDArray[_Number]:
@@ -113,7 +127,7 @@ class GgufCheckpoint:
             "self_attn.q_proj": self.config["num_attention_heads"],
             "self_attn.k_proj": self.config["num_key_value_heads"],
         }.get(".".join(name.split(".")[-3:-1]))
-        if heads is None:
+        if heads is None or not self._architecture.permuted:
             return array
         by_pair = array.reshape(heads, -1, 2, *array.shape[1:])
         return np.ascontiguousarray(by_pair.swapaxes(1, 2)).reshape(array.shape)
@@ -127,155 +141,57 @@ def open_gguf(
     revision: str | None = None,
     license_id: str | None = None,
 ) -> GgufCheckpoint:
-    """Open a GGUF file; `model_id`, `reference`, `revision` and `license_id` are known better by whoever fetched it.
+    """Open a GGUF file, or all parts of a model by one of them.
 
-    Raises CorruptModelError (truncated or damaged), UnsupportedModelError (architecture, feature or tensor type).
+    `model_id`, `reference`, `revision` and `license_id` are known better by whoever fetched it.
+    Raises CorruptModelError (truncated or damaged), ModelNotFoundError (a part is missing), UnsupportedModelError
+    (architecture, feature or tensor type).
     """
-    header = read_header(path)
-    _refuse_unsupported(path.name, header)
-    source = SourceInfo(
-        kind="gguf",
-        reference=reference or path.name,
-        revision=revision,
-        sha256=file_sha256(path),
-        license=license_id or header.fields.get("general.license"),
-    )
-    return GgufCheckpoint(path, header, model_id or model_id_of(path), source)
+    files = read_files(path)
+    header, first = files.header, files.paths[0]
+    _require_known_types(first.name, header)
+    stated = header.fields.get("general.license")
+
+    def describe() -> SourceInfo:
+        return SourceInfo(
+            kind="gguf",
+            reference=reference or first.name,
+            revision=revision,
+            sha256=files.sha256(),
+            license=license_id or (stated if isinstance(stated, str) else None),
+        )
+
+    return GgufCheckpoint(first, header, model_id or files.model_id, describe)
 
 
-def _q4_0(blocks: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
-    """ggml's block_q4_0, 18 bytes: float16 d, 16 bytes of codes. `w = d (q - 8)`."""
-    scale = _float16_at(blocks, 0)
-    return _nibbles(blocks[..., 2:]), scale, np.zeros_like(scale)
+def _hugging_face_names(
+    tensors: Mapping[str, GgufTensor], architecture: Architecture, layers: int, beside: set[str]
+) -> dict[str, GgufTensor]:
+    """Hugging Face name -> stored tensor. beside: tensors that are no weights.
 
-
-def _q4_1(blocks: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
-    """ggml's block_q4_1, 20 bytes: float16 d, float16 m, 16 bytes of codes. `w = d q + m = d (q - 8) + (m + 8 d)`."""
-    scale = _float16_at(blocks, 0)
-    return _nibbles(blocks[..., 4:]), scale, _float16_at(blocks, 2) + 8 * scale
-
-
-def _float16_at(blocks: NDArray[np.uint8], position: int) -> NDArray[np.float32]:
-    raw = np.ascontiguousarray(blocks[..., position : position + 2])
-    return raw.view("<f2")[..., 0].astype(np.float32)
-
-
-def _nibbles(packed: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """[rows, blocks, 16] bytes -> [rows, 32 * blocks] codes: a block's low nibbles come first, then its high ones."""
-    return np.concatenate([packed & 15, packed >> 4], axis=-1).reshape(len(packed), -1)
-
-
-_Unpack = Callable[[NDArray[np.uint8]], tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]]
-_UNPACK: Mapping[GGMLQuantizationType, _Unpack] = {GGMLQuantizationType.Q4_0: _q4_0, GGMLQuantizationType.Q4_1: _q4_1}
-
-
-def _hugging_face_names(header: GgufHeader) -> dict[str, GgufTensor]:
-    """Hugging Face name -> stored tensor. A tensor that has no place in the architecture is refused by name."""
-    layers = header.fields["llama.block_count"]
-    modules = [*_TOP_MODULES, *(f"model.layers.{i}.{module}" for i in range(layers) for module in _LAYER_MODULES)]
-    names = get_tensor_name_map(MODEL_ARCH.LLAMA, layers)
+    A tensor that has no place in the architecture is refused by name.
+    """
+    places = dict(TOP_MODULES)
+    for i in range(layers):
+        places |= {
+            f"model.layers.{i}.{ours}": f"blk.{i}.{theirs}" for ours, theirs in architecture.layer_modules.items()
+        }
     found: dict[str, GgufTensor] = {}
-    for module in modules:
+    for module, place in places.items():
         for part in ("weight", "bias"):
-            stored = header.tensors.get(f"{names[module]}.{part}")
+            stored = tensors.get(f"{place}.{part}")
             if stored is not None:
                 found[f"{module}.{part}"] = stored
-    strangers = sorted(header.tensors.keys() - {stored.name for stored in found.values()})
+    strangers = sorted(tensors.keys() - {stored.name for stored in found.values()} - beside)
     if strangers:
         raise UnsupportedModelError(
-            f"the GGUF file holds {strangers[0]}, which is no part of the Llama architecture that it names, so it "
-            "can't be converted exactly. Use the model's Hugging Face directory instead."
+            f"the GGUF file holds {strangers[0]}, which is no part of the {architecture.name} architecture that it "
+            "names, so it can't be converted exactly. Use the model's Hugging Face directory instead."
         )
     return found
 
 
-def _config(header: GgufHeader, stored: Mapping[str, GgufTensor]) -> dict[str, Any]:
-    """The metadata as a Hugging Face Llama config."""
-    fields = header.fields
-    heads = fields["llama.attention.head_count"]
-    if EMBEDDING not in stored:
-        raise BadWeightsError("the GGUF file has no token_embd.weight, so there is no embedding. Get the file again.")
-    vocab_size, hidden_size = stored[EMBEDDING].shape
-    return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "vocab_size": vocab_size,
-        "hidden_size": hidden_size,
-        "intermediate_size": fields["llama.feed_forward_length"],
-        "num_hidden_layers": fields["llama.block_count"],
-        "num_attention_heads": heads,
-        "num_key_value_heads": fields.get("llama.attention.head_count_kv", heads),
-        "head_dim": _head_dim(fields),
-        "hidden_act": "silu",
-        "max_position_embeddings": fields["llama.context_length"],
-        "rms_norm_eps": _shortest_float(fields["llama.attention.layer_norm_rms_epsilon"]),
-        "rope_theta": _shortest_float(fields.get("llama.rope.freq_base", 10000.0)),
-        "tie_word_embeddings": HEAD not in stored,
-        "attention_bias": "model.layers.0.self_attn.q_proj.bias" in stored,
-        "mlp_bias": "model.layers.0.mlp.gate_proj.bias" in stored,
-        "torch_dtype": "float32",
-        **_token_ids(fields),
-    }
-
-
-def _token_ids(fields: Mapping[str, Any]) -> dict[str, int]:
-    named = {
-        "bos_token_id": fields.get("tokenizer.ggml.bos_token_id"),
-        "eos_token_id": fields.get("tokenizer.ggml.eos_token_id"),
-        "pad_token_id": fields.get("tokenizer.ggml.padding_token_id"),
-    }
-    return {name: token for name, token in named.items() if token is not None}
-
-
-def _head_dim(fields: Mapping[str, Any]) -> int:
-    hidden, heads = fields["llama.embedding_length"], fields["llama.attention.head_count"]
-    return int(fields.get("llama.attention.key_length", hidden // heads))
-
-
-def _shortest_float(value: float) -> float:
-    """GGUF stores these as float32; take the shortest decimal that rounds to the same float32.
-
-    1e-05 comes back from the file as 9.999999747378752e-06. The shortest one is what the model's own config.json says,
-    so both sources of one model give the same config (and skeleton); the runtime rounds it to the same float32 again.
-    """
-    return float(str(np.float32(value)))
-
-
-_REQUIRED_FIELDS = (
-    "llama.block_count",
-    "llama.context_length",
-    "llama.embedding_length",
-    "llama.feed_forward_length",
-    "llama.attention.head_count",
-    "llama.attention.layer_norm_rms_epsilon",
-)
-
-
-def _refuse_unsupported(file_name: str, header: GgufHeader) -> None:
-    """Everything that the Llama config above could not say, or that gguf can't dequantize, is refused here."""
-    fields = header.fields
-    architecture = fields.get("general.architecture")
-    if architecture != "llama":
-        raise UnsupportedModelError(
-            f"{file_name} holds the GGUF architecture {architecture!r}; only 'llama' is read from GGUF files. "
-            "Use the model's Hugging Face directory instead."
-        )
-    for name in _REQUIRED_FIELDS:
-        if not isinstance(fields.get(name), int | float):
-            raise CorruptModelError(f"{file_name} has no usable metadata entry {name}. Download it again.")
-    use_directory = "Use the model's Hugging Face directory instead."
-    if fields.get("llama.expert_count", 0):
-        raise UnsupportedModelError(f"{file_name} is a mixture of experts, which can't be lowered yet.")
-    if fields.get("llama.rope.scaling.type", "none") != "none" or "rope_freqs.weight" in header.tensors:
-        raise UnsupportedModelError(
-            f"{file_name} scales its rotary embedding, and GGUF does not keep how. {use_directory}"
-        )
-    if fields.get("llama.rope.dimension_count", _head_dim(fields)) != _head_dim(fields):
-        raise UnsupportedModelError(f"{file_name} rotates only a part of each head. {use_directory}")
-    if "llama.attention.sliding_window" in fields:
-        raise UnsupportedModelError(f"{file_name} uses sliding window attention. {use_directory}")
-    if not isinstance(fields.get("llama.attention.head_count_kv", 1), int):
-        raise UnsupportedModelError(f"{file_name} has another number of heads in each layer. {use_directory}")
+def _require_known_types(file_name: str, header: GgufHeader) -> None:
     for tensor in header.tensors.values():
         if not _can_dequantize(tensor.type):
             raise UnsupportedModelError(
@@ -284,6 +200,7 @@ def _refuse_unsupported(file_name: str, header: GgufHeader) -> None:
             )
 
 
+@cache
 def _can_dequantize(kind: GGMLQuantizationType) -> bool:
     """Whether gguf has a dequantizer for the type: tried on one block of zeros."""
     try:

@@ -3,22 +3,30 @@
 Source: the GGUF specification (ggml/docs/gguf.md), versions 2 and 3, little endian. `gguf.GGUFReader` reads the same,
 but keeps three numpy objects for every string of the vocabulary (160 MB and 1.7 s for 100 000 strings) and walks off
 the end of a truncated file; this reader takes plain Python values, and every length is checked against the file first.
+What no language model needs (an array of arrays, millions of strings) is refused before it is made.
 """
 
 import mmap
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType
 
-from satchel.errors import CorruptModelError
+from satchel.errors import CorruptModelError, UnsupportedModelError
+from satchel.source.gguf.beginnings import what_it_is_instead
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
+_BIG_ENDIAN_VERSIONS = tuple(version << 24 for version in _VERSIONS)
 _MAX_DIMENSIONS = 4
+# Bounds far above the largest real files (300 000 tokens and 500 000 merges; 100 layers of a dozen tensors).
+_MAX_ENTRIES = 1 << 16  # of the metadata, and tensors
+_MAX_ITEMS = 1 << 21  # of all arrays together
+_MAX_STRING = 1 << 24  # bytes
 _SCALARS = {
     GGUFValueType.UINT8: "B",
     GGUFValueType.INT8: "b",
@@ -39,6 +47,7 @@ class GgufTensor:
     """One entry of the tensor table. `shape` has the slowest axis first, as numpy and Hugging Face write it."""
 
     name: str
+    file: Path
     shape: tuple[int, ...]
     type: GGMLQuantizationType
     start: int  # byte position in the file
@@ -54,12 +63,18 @@ class GgufHeader:
 
 
 def read_header(path: Path) -> GgufHeader:
-    """Parse the file's header. Raises CorruptModelError if it is no GGUF file, truncated or inconsistent."""
-    if path.stat().st_size < len(_MAGIC):
-        raise CorruptModelError(f"{path.name} is not a GGUF file: it has only {path.stat().st_size} bytes.")
+    """Parse the file's header.
+
+    Raises CorruptModelError if it is no GGUF file, truncated or inconsistent, UnsupportedModelError if it is of a byte
+    order or format version that is not read.
+    """
+    with path.open("rb") as file:
+        start = file.read(512)
+    if start[: len(_MAGIC)] != _MAGIC:
+        raise CorruptModelError(f"{path.name} is not a GGUF file: {what_it_is_instead(start)}")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
-            return _Parser(data).header()
+            return _Parser(path, data).header()
         except _BadHeaderError as problem:
             raise CorruptModelError(f"{path.name} is truncated or damaged: {problem}. Download it again.") from problem
 
@@ -71,14 +86,23 @@ class _BadHeaderError(Exception):
 class _Parser:
     """Reads values one after another from position `at`."""
 
-    def __init__(self, data: mmap.mmap) -> None:
+    def __init__(self, path: Path, data: mmap.mmap) -> None:
+        self.path = path
         self.data = data
-        self.at = 0
+        self.at = len(_MAGIC)
+        self.items = 0  # of the arrays read so far
 
     def header(self) -> GgufHeader:
-        if self.bytes(len(_MAGIC)) != _MAGIC:
-            raise _BadHeaderError("it does not start with GGUF")
         version = self.scalar("I")
+        if version in _BIG_ENDIAN_VERSIONS:
+            raise UnsupportedModelError(
+                "the GGUF file is big-endian. Turn it round with gguf-convert-endian (of the Python package gguf), or "
+                "get the usual little-endian file."
+            )
+        if version == 1:
+            raise UnsupportedModelError(
+                "the GGUF file has format version 1, of August 2023. Get one that was converted later."
+            )
         if version not in _VERSIONS:
             raise _BadHeaderError(f"its format version is {version}, and only versions 2 and 3 are known")
         tensor_count, field_count = self.scalar("Q"), self.scalar("Q")
@@ -93,6 +117,7 @@ class _Parser:
             if name in tensors:
                 raise _BadHeaderError(f"tensor {name} is listed twice")
             tensors[name] = self.located(name, shape, kind, base + offset)
+        _require_apart(tensors)
         return GgufHeader(fields, tensors)
 
     def fields(self, count: int) -> dict[str, Any]:
@@ -117,7 +142,10 @@ class _Parser:
         if kind is not GGUFValueType.ARRAY:
             return self.scalar(_SCALARS[kind])
         item = self.value_type()
-        count = self.count(self.scalar("Q"), "array items")
+        if item is GGUFValueType.ARRAY:
+            raise _BadHeaderError(f"an array of arrays is announced at byte {self.at}, which no model has")
+        count = self.count(self.scalar("Q"), "array items", _MAX_ITEMS - self.items)
+        self.items += count
         if item in _SCALARS:
             code = _SCALARS[item]
             return list(struct.unpack(f"<{count}{code}", self.bytes(count * struct.calcsize(f"<{code}"))))
@@ -146,16 +174,18 @@ class _Parser:
         size = elements // block * block_bytes
         if start + size > len(self.data):
             raise _BadHeaderError(f"tensor {name} ends at byte {start + size}, the file at byte {len(self.data)}")
-        return GgufTensor(name, shape, kind, start, size)
+        return GgufTensor(name, self.path, shape, kind, start, size)
 
-    def count(self, number: int, what: str) -> int:
+    def count(self, number: int, what: str, most: int = _MAX_ENTRIES) -> int:
         """A number of things still to come, each at least one byte long: more than the file's bytes is nonsense."""
         if number > len(self.data) - self.at:
             raise _BadHeaderError(f"{number} {what} are announced at byte {self.at}, more than the file can hold")
+        if number > most:
+            raise _BadHeaderError(f"{number} {what} are announced at byte {self.at}, more than any model has")
         return number
 
     def string(self) -> str:
-        raw = self.bytes(self.scalar("Q"))
+        raw = self.bytes(self.count(self.scalar("Q"), "bytes of text", _MAX_STRING))
         try:
             return raw.decode("utf-8")
         except UnicodeDecodeError:
@@ -172,3 +202,11 @@ class _Parser:
         raw = self.data[self.at : end]
         self.at = end
         return raw
+
+
+def _require_apart(tensors: Mapping[str, GgufTensor]) -> None:
+    """Raise if two tensors share bytes: a file that lies about its size."""
+    in_order = sorted(tensors.values(), key=lambda tensor: tensor.start)
+    for one, other in pairwise(in_order):
+        if one.start + one.size > other.start:
+            raise _BadHeaderError(f"tensors {one.name} and {other.name} lie on top of each other")

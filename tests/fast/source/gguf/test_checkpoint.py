@@ -132,13 +132,19 @@ def test_a_weight_that_is_no_number_is_named(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"architecture": "gemma3"}, "architecture 'gemma3'"),
+        (
+            {"architecture": "falcon"},
+            "architecture 'falcon'; 'llama', 'mistral3', 'qwen2', 'qwen3', 'gemma3' can be read",
+        ),
         ({"fields": {"llama.expert_count": 8}}, "mixture of experts"),
         ({"fields": {"llama.rope.scaling.type": "yarn"}}, "scales its rotary embedding"),
-        ({"extra": {"rope_freqs.weight": np.ones(8, np.float32)}}, "scales its rotary embedding"),
+        (
+            {"extra": {"rope_freqs.weight": np.full(8, 2, np.float32)}},
+            "rope_freqs.weight, and not in the way of Llama 3",
+        ),
         ({"fields": {"llama.rope.dimension_count": 8}}, "only a part of each head"),
         ({"fields": {"llama.attention.sliding_window": 64}}, "sliding window"),
-        ({"fields": {"llama.attention.head_count_kv": [2, 1]}}, "another number of heads in each layer"),
+        ({"fields": {"llama.attention.head_count_kv": [2, 1]}}, "another llama.attention.head_count_kv in each layer"),
         ({"extra": {"blk.0.attn_sinks.weight": np.ones(4, np.float32)}}, "blk.0.attn_sinks.weight"),
         (
             {"raw": {UP: (np.zeros((96, 2 * 40), np.uint8), Type.Q8_1)}},

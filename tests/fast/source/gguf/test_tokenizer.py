@@ -60,8 +60,8 @@ def test_what_opens_every_text() -> None:
 
 REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
     "no tokenizer": ({"model": None}, "holds no tokenizer"),
-    "model": ({"model": "llama"}, "'llama'"),
-    "pre": ({"pre": "falcon"}, "'falcon' is not supported; supported: 'smollm', 'gpt-2', 'llama-bpe', 'qwen2'"),
+    "model": ({"model": "bert"}, "'bert' is not supported; supported: 'gpt2' (byte-level BPE) and 'llama'"),
+    "pre": ({"pre": "falcon"}, "'falcon' is not supported; supported: 'smollm', 'gpt-2', 'llama-bpe', 'qwen2', "),
     "no pre": ({"pre": None}, "pre-tokenizer None"),
     "eos added": ({"add_eos_token": True}, "add_eos_token"),
     "bos added, but none": ({"add_bos_token": True}, "bos_token_id is missing"),
