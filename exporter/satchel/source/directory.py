@@ -25,6 +25,7 @@ from satchel.hashing import file_sha256
 from satchel.source.checkpoint import HEAD, SourceCodes, SourceInfo, TensorInfo, TokenizerAssets
 from satchel.source.checks import model_id_of, require_finite
 from satchel.source.safetensors_io import SafetensorsFile
+from satchel.source.support import checked_config
 
 INDEX = "model.safetensors.index.json"
 # Everything that the content hash covers besides the weights; only config.json and tokenizer.json must be there.
@@ -44,14 +45,21 @@ _DERIVED = re.compile(r"\.rotary_emb\.inv_freq$")
 class DirectoryCheckpoint:
     """A Checkpoint over a folder. Made by `open_directory`."""
 
-    def __init__(self, folder: Path, model_id: str, source: SourceInfo, shards: Mapping[str, SafetensorsFile]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        model_id: str,
+        source: SourceInfo,
+        config: Mapping[str, Any],
+        shards: Mapping[str, SafetensorsFile],
+    ) -> None:
         self.model_id = model_id
         self.source = source
         self.place: Path | None = folder
         self._shards = shards
-        self.config: Mapping[str, Any] = _with_tying(_json(folder / "config.json"), HEAD in shards)
+        self.config = checked_config(model_id, _with_tying(config, HEAD in shards))
         self.generation_config: Mapping[str, Any] = _optional_json(folder / "generation_config.json")
-        self.tokenizer = _tokenizer(folder, self.config, self.generation_config)
+        self.tokenizer = _tokenizer(folder, config, self.generation_config)
         self.tensors: Mapping[str, TensorInfo] = {
             name: TensorInfo(name, shard.arrays[name].shape, shard.arrays[name].dtype)
             for name, shard in shards.items()
@@ -79,6 +87,9 @@ def open_directory(
     """
     if not (folder / "config.json").is_file():
         raise ModelNotFoundError(f"{folder} has no config.json, so it is not a Hugging Face model directory.")
+    model_id = model_id_of(Path(reference) if reference else folder)
+    config = _json(folder / "config.json")
+    checked_config(model_id, config)
     files = _weight_files(folder)
     shards = dict(_located(folder, files))
     for name, shard in shards.items():
@@ -95,7 +106,7 @@ def open_directory(
         sha256=_content_hash(folder, files),
         license=_license(folder),
     )
-    return DirectoryCheckpoint(folder, model_id_of(Path(reference) if reference else folder), source, shards)
+    return DirectoryCheckpoint(folder, model_id, source, config, shards)
 
 
 def _weight_files(folder: Path) -> list[str]:
@@ -147,7 +158,7 @@ def _located(folder: Path, files: list[str]) -> Iterator[tuple[str, SafetensorsF
             yield name, opened[file]
 
 
-def _with_tying(config: dict[str, Any], has_head: bool) -> dict[str, Any]:
+def _with_tying(config: Mapping[str, Any], has_head: bool) -> dict[str, Any]:
     """config.json leaves `tie_word_embeddings` out where it is the architecture's default; the weights tell it."""
     return {**config, "tie_word_embeddings": bool(config.get("tie_word_embeddings", not has_head))}
 

@@ -16,7 +16,7 @@ from typing import TypeVar
 from satchel.errors import CorruptModelError, HubError, ModelNotFoundError, SatchelError
 from satchel.hashing import file_sha256
 from satchel.source.directory import INDEX, SMALL_FILES, DirectoryCheckpoint, open_directory, refuse_pickles
-from satchel.source.support import check_config
+from satchel.source.support import checked_config
 
 _HUB_ID = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>\w[\w./-]*))?")
 _Result = TypeVar("_Result")
@@ -91,7 +91,7 @@ def open_hub(hub_id: HubId, *, endpoint: str | None = None, cache_dir: Path | No
         raise ModelNotFoundError(f"{hub_id} has no config.json, so it holds no model that transformers can load.")
     refuse_pickles(str(hub_id), listing.hashes)
     config = download("config.json")
-    check_config(str(hub_id), json.loads(config.read_text(encoding="utf-8")))
+    checked_config(str(hub_id), json.loads(config.read_text(encoding="utf-8")))
     for name in _wanted(listing, download):
         download(name)
     return open_directory(config.parent, kind="hub", reference=hub_id.repo, revision=listing.commit)

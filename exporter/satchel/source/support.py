@@ -13,93 +13,65 @@ from satchel.errors import (
     UnsafeModelError,
     UnsupportedModelError,
 )
+from satchel.source.architectures import BY_MODEL_TYPE, OPTIONAL_SIZES, SIZES
+from satchel.source.canonical import canonical_config
 from satchel.source.checkpoint import EMBEDDING, HEAD, Checkpoint, TensorInfo, TokenizerAssets, is_tied
+from satchel.source.values import shown
 
-# Hugging Face architecture -> model_type: dense decoders whose attention is softmax(q k) v with rotary positions,
-# whole or in a sliding window. Lowering itself is the same code for all of them.
-ARCHITECTURES: Mapping[str, str] = {
-    "LlamaForCausalLM": "llama",
-    "MistralForCausalLM": "mistral",
-    "Qwen2ForCausalLM": "qwen2",
-    "Qwen3ForCausalLM": "qwen3",
-    "Gemma3ForCausalLM": "gemma3_text",
-}
-_SIZES = (
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "max_position_embeddings",
-)
-_OPTIONAL_SIZES = ("num_key_value_heads", "head_dim")
+_LOOKS_AHEAD = "attends to what follows a token too, which no text that is being written has"
+_LARGEST_SIZE = 1 << 31  # beyond any model, and within what every format can say
 # Config keys that, set to anything but None, False, 0 or an empty value, ask for something that can't be lowered.
 _REFUSED_FEATURES: Mapping[str, str] = {
     "attn_logit_softcapping": "caps the logits inside attention, which the runtimes' attention kernels can't do",
     "num_local_experts": "is a mixture of experts",
     "num_experts": "is a mixture of experts",
     "n_routed_experts": "is a mixture of experts",
+    "use_bidirectional_attention": _LOOKS_AHEAD,
     "quantization_config": "is already quantized; start from the original weights",
 }
-# Rotary scalings whose frequencies are fixed numbers. The others depend on the length of the text.
-_STATIC_ROPE = {"default", "linear", "llama3", "yarn"}
 
 
 def verify(checkpoint: Checkpoint) -> Checkpoint:
     """The checkpoint itself, once config, tensors and tokenizer are known to fit together and to be convertible.
 
-    Reads no weight. Raises UnsafeModelError, UnsupportedModelError, CorruptModelError, BadWeightsError or
-    TokenizerError.
+    Reads no weight. Raises BadWeightsError or TokenizerError; its config was checked when it was opened.
     """
-    check_config(checkpoint.model_id, checkpoint.config)
     check_tensors(checkpoint.config, checkpoint.tensors)
     check_tokenizer(checkpoint.tokenizer, checkpoint.tensors[EMBEDDING].shape[0])
     return checkpoint
 
 
-def check_config(model_id: str, config: Mapping[str, Any]) -> None:
-    """Raise UnsafeModelError, UnsupportedModelError or CorruptModelError, with the reason, if it can't be lowered."""
+def checked_config(model_id: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """config.json in its canonical form, once it is known to be convertible.
+
+    Raises UnsafeModelError, UnsupportedModelError or CorruptModelError, with the reason.
+    """
     if config.get("auto_map"):
         raise UnsafeModelError(
             f"{model_id} comes with Python code of its own (auto_map in config.json), and Satchel never runs a model's "
             "code. If transformers has this architecture built in, remove auto_map from config.json."
         )
-    supported = [[name] for name, kind in ARCHITECTURES.items() if kind == config.get("model_type")]
-    if config.get("architectures") not in supported:
+    architectures, model_type = config.get("architectures"), config.get("model_type")
+    kind = BY_MODEL_TYPE.get(model_type) if isinstance(model_type, str) else None
+    if kind is None or (architectures and architectures != [kind.name]):
         raise UnsupportedModelError(
-            f"{model_id} has the architectures {config.get('architectures')} (model_type {config.get('model_type')}), "
-            f"which can't be converted. These can: {', '.join(ARCHITECTURES)}."
+            f"{model_id} has the architectures {shown(architectures)} (model_type {shown(model_type)}), "
+            f"which can't be converted. These can: {', '.join(one.name for one in BY_MODEL_TYPE.values())}."
         )
-    for key in (*_SIZES, *_OPTIONAL_SIZES):
+    for key in (*SIZES, *OPTIONAL_SIZES):
         size = config.get(key)
-        if (size is None and key in _OPTIONAL_SIZES) or (type(size) is int and size > 0):
+        if (size is None and key in OPTIONAL_SIZES) or (type(size) is int and 0 < size < _LARGEST_SIZE):
             continue
         raise CorruptModelError(
-            f"config.json of {model_id} gives {size!r} as {key}; a positive whole number is needed. "
+            f"config.json of {model_id} gives {shown(size)} as {key}; a positive whole number is needed. "
             "Get the model again."
         )
     for key, reason in _REFUSED_FEATURES.items():
         if config.get(key):
             raise UnsupportedModelError(f"{model_id} {reason} ({key} in config.json).")
-    for scaling in _rope_types(config):
-        if scaling not in _STATIC_ROPE:
-            raise UnsupportedModelError(
-                f"{model_id} scales its rotary embedding by {scaling!r}, which depends on the length of the text; "
-                f"these can be converted: {', '.join(sorted(_STATIC_ROPE))}."
-            )
-
-
-def _rope_types(config: Mapping[str, Any]) -> set[str]:
-    """The rotary scalings in use: older configs have `rope_scaling`, newer ones `rope_parameters`, maybe per layer."""
-    found = set()
-    for key in ("rope_scaling", "rope_parameters"):
-        table = config.get(key) or {}
-        if not isinstance(table, dict):
-            raise CorruptModelError(f"{key} in config.json is {table!r}, not a table. Get the model again.")
-        per_layer_type = [entry for entry in table.values() if isinstance(entry, dict)]
-        for entry in per_layer_type or [table]:
-            found.add(str(entry.get("rope_type") or entry.get("type") or "default"))
-    return found
+    if config.get("is_causal") is False:
+        raise UnsupportedModelError(f"{model_id} {_LOOKS_AHEAD} (is_causal in config.json).")
+    return canonical_config(config)
 
 
 def check_tensors(config: Mapping[str, Any], tensors: Mapping[str, TensorInfo]) -> None:

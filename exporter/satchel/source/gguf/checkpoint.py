@@ -21,6 +21,7 @@ from satchel.source.checkpoint import EMBEDDING, HEAD, SourceCodes, SourceInfo, 
 from satchel.source.checks import model_id_of, require_finite
 from satchel.source.gguf.header import GgufHeader, GgufTensor, read_header
 from satchel.source.gguf.tokenizer import tokenizer_assets
+from satchel.source.support import checked_config
 
 _TOP_MODULES = ("model.embed_tokens", "model.norm", "lm_head")
 _LAYER_MODULES = (
@@ -48,7 +49,7 @@ class GgufCheckpoint:
         self.place: Path | None = path
         self._fields = header.fields
         self._stored = _hugging_face_names(header)
-        self.config: Mapping[str, Any] = _config(header, self._stored)
+        self.config: Mapping[str, Any] = checked_config(path.name, _config(header, self._stored))
         self.generation_config: Mapping[str, Any] = _token_ids(header.fields)
         self.tensors: Mapping[str, TensorInfo] = {
             name: TensorInfo(name, stored.shape, stored.type.name) for name, stored in self._stored.items()
@@ -208,13 +209,11 @@ def _config(header: GgufHeader, stored: Mapping[str, GgufTensor]) -> dict[str, A
         "head_dim": _head_dim(fields),
         "hidden_act": "silu",
         "max_position_embeddings": fields["llama.context_length"],
-        "rms_norm_eps": _shortest_float(fields["llama.attention.layer_norm_rms_epsilon"]),
-        "rope_theta": _shortest_float(fields.get("llama.rope.freq_base", 10000.0)),
+        "rms_norm_eps": fields["llama.attention.layer_norm_rms_epsilon"],
+        "rope_theta": fields.get("llama.rope.freq_base", 10000.0),
         "tie_word_embeddings": HEAD not in stored,
         "attention_bias": "model.layers.0.self_attn.q_proj.bias" in stored,
         "mlp_bias": "model.layers.0.mlp.gate_proj.bias" in stored,
-        "torch_dtype": "float32",
-        **_token_ids(fields),
     }
 
 
@@ -230,15 +229,6 @@ def _token_ids(fields: Mapping[str, Any]) -> dict[str, int]:
 def _head_dim(fields: Mapping[str, Any]) -> int:
     hidden, heads = fields["llama.embedding_length"], fields["llama.attention.head_count"]
     return int(fields.get("llama.attention.key_length", hidden // heads))
-
-
-def _shortest_float(value: float) -> float:
-    """GGUF stores these as float32; take the shortest decimal that rounds to the same float32.
-
-    1e-05 comes back from the file as 9.999999747378752e-06. The shortest one is what the model's own config.json says,
-    so both sources of one model give the same config (and skeleton); the runtime rounds it to the same float32 again.
-    """
-    return float(str(np.float32(value)))
 
 
 _REQUIRED_FIELDS = (
