@@ -10,9 +10,10 @@ from satchel.source.checkpoint import Checkpoint
 
 @dataclass(frozen=True)
 class ProgramSpec:
-    """All that a lowered program depends on besides its weights and the tools' versions.
+    """All that a program depends on besides its weights and the tools' versions.
 
-    config: canonical (satchel.source.canonical). bos_id, stop_ids: told by constant methods to runners that ask.
+    config: canonical (satchel.source.canonical). bos_id, stop_ids: what a
+    program tells runners that ask; written when it is filled, so no part of the key.
     """
 
     config: Mapping[str, Any]
@@ -41,8 +42,6 @@ class ProgramSpec:
             "plan": self.plan.to_json(),
             "context_length": self.context_length,
             "prefill_chunk": self.prefill_chunk,
-            "bos_id": self.bos_id,
-            "stop_ids": list(self.stop_ids),
         }
 
 

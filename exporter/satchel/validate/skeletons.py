@@ -22,7 +22,7 @@ def proven_skeleton(backend: Backend, spec: ProgramSpec, workshop: Workshop) -> 
             folder = workshop.cache.get_or_build(
                 "skeleton", key, lambda attempt: backend.lower(spec, attempt, graph_proof(spec, backend))
             )
-        return read_skeleton(folder)
+        return read_skeleton(folder).telling(spec.bos_id, spec.stop_ids)
 
 
 def graph_proof(spec: ProgramSpec, backend: Backend) -> Mapping[str, Any]:
