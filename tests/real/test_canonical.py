@@ -12,6 +12,7 @@ import pytest
 from published_configs import PUBLISHED, SAVED
 from satchel.source.architectures import BY_MODEL_TYPE
 from satchel.source.support import checked_config
+from satchel.source.tensors import expected_tensors
 
 # What a config says of the text, of training and of how a class is loaded.
 _NO_GRAPH = {
@@ -81,3 +82,15 @@ def test_defaults_are_the_classes_own(kind: str) -> None:
     for name in BY_MODEL_TYPE[kind].defaults.keys() - {"sliding_window"}:
         assert ours[name] == silent[name], name
     assert ours["rope_parameters"] == silent["rope_parameters"]
+
+
+@pytest.mark.parametrize("changes", [{}, {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": False}])
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_tensors_are_the_classes_own(name: str, changes: dict[str, Any]) -> None:
+    from satchel.lower.decoder import parameter_shapes
+
+    config = checked_config(name, {**PUBLISHED[name], "num_hidden_layers": 2, "layer_types": None, **changes})
+    shapes = parameter_shapes(config)
+    if config["tie_word_embeddings"]:
+        del shapes["lm_head.weight"]
+    assert expected_tensors(config) == shapes

@@ -15,7 +15,6 @@ from satchel.source.values import number, shown, switch, whole
 
 _FLOATS = ("rms_norm_eps", "final_logit_softcapping")
 _SWITCHES = ("attention_bias", "mlp_bias", "tie_word_embeddings")
-_MOST_LAYERS = 1000  # far beyond any model; a list has an entry for each
 
 
 def canonical_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,8 +94,6 @@ def _window(kind: Architecture, config: Mapping[str, Any], table: Mapping[str, A
 
 def _layer_types(kind: Architecture, config: Mapping[str, Any], layers: int, width: int | None) -> list[str]:
     types = config.get("layer_types")
-    if layers > _MOST_LAYERS:
-        raise CorruptModelError(f"config.json gives {layers} layers; no model has more than {_MOST_LAYERS}.")
     if types is not None:
         if not isinstance(types, list) or len(types) != layers or not all(one in (SLIDING, FULL) for one in types):
             raise UnsupportedModelError(

@@ -98,7 +98,7 @@ def test_configs_that_cannot_be_lowered(
         {"architectures": []},
         {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}},
         {"attn_logit_softcapping": None, "num_experts": 0},
-        {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3"},
+        {"architectures": ["MistralForCausalLM"], "model_type": "mistral"},
     ],
 )
 def test_configs_that_can(make_directory: MakeDirectory, cache: Cache, config: dict[str, Any]) -> None:
@@ -130,6 +130,18 @@ def _stranger(arrays: Arrays) -> None:
     arrays["vision_tower.weight"] = arrays[Q]
 
 
+def _lora(arrays: Arrays) -> None:
+    arrays["model.layers.0.self_attn.q_proj.lora_A.weight"] = np.ones((4, 64), np.float32)
+
+
+def _scales(arrays: Arrays) -> None:
+    arrays |= {f"model.layers.{layer}.self_attn.k_proj.k_scale": np.ones(1, np.float32) for layer in range(2)}
+
+
+def _biases(arrays: Arrays) -> None:
+    arrays |= {f"model.layers.{layer}.mlp.up_proj.bias": np.zeros(96, np.float32) for layer in range(2)}
+
+
 def _short_embedding(arrays: Arrays) -> None:
     arrays["model.embed_tokens.weight"] = arrays["model.embed_tokens.weight"][:-1]
 
@@ -142,6 +154,9 @@ def _short_embedding(arrays: Arrays) -> None:
         (_missing_embedding, r"no tensor model\.embed_tokens\.weight"),
         (_surplus_layer, "weights of layer 2, but config.json has only 2"),
         (_wrong_shape, rf"{Q} has the shape \[32, 64\], but config\.json makes it \[64, 64\]"),
+        (_lora, r"q_proj\.lora_A\.weight is of an adapter that was not merged.*merge_and_unload"),
+        (_scales, r"layers\.0\.self_attn\.k_proj\.k_scale belongs to no part of llama"),
+        (_biases, r"layers\.0\.mlp\.up_proj\.bias belongs to no part of llama"),
         (_stranger, r"vision_tower\.weight belongs to no part"),
         (_short_embedding, r"embed_tokens\.weight has the shape \[299, 64\]"),
     ],
@@ -161,6 +176,17 @@ def test_tensors_that_do_not_fit_the_config(
 def test_an_untied_model_needs_a_head(make_directory: MakeDirectory, cache: Cache) -> None:
     with pytest.raises(BadWeightsError, match=r"no tensor lm_head\.weight"):
         _open(make_directory(config={"tie_word_embeddings": False}), cache)
+
+
+def test_a_model_that_does_not_say_that_it_is_tied_needs_a_head(make_directory: MakeDirectory, cache: Cache) -> None:
+    with pytest.raises(BadWeightsError, match=r'no tensor lm_head\.weight, and config.*"tie_word_embeddings": true'):
+        _open(make_directory(config={"tie_word_embeddings": None}), cache)
+
+
+def test_biases_that_an_architecture_always_has_are_missed(make_directory: MakeDirectory, cache: Cache) -> None:
+    config = {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}
+    with pytest.raises(BadWeightsError, match=r"layer 0 of 2 lacks self_attn\.q_proj\.bias"):
+        _open(make_directory(config=config), cache)
 
 
 def test_a_vocabulary_larger_than_the_embedding(
