@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from satchel.cache import Cache
 from satchel.compile.assets import text_assets
 from satchel.console import Console
-from satchel.errors import ReadingError
+from satchel.errors import PromptTemplateError, ReadingError
 from satchel.report.reading import Reading
 from satchel.source.directory import DirectoryCheckpoint
 from satchel.source.gguf import tokenizer as gguf_tokenizer
@@ -304,8 +304,14 @@ def test_a_folder_that_transformers_cannot_load_is_refused(llama: Path, tmp_path
 def test_a_template_that_only_one_finds_is_a_difference(llama: Path, tmp_path: Path, shop: Workshop) -> None:
     named = copied(llama, tmp_path / "named", "tokenizer_config.json", chat_template=[{"name": "t", "template": "x"}])
     (named / "chat_template.jinja").unlink()
-    with pytest.raises(ReadingError, match="transformers finds a chat template in this model, and Satchel finds none"):
+    with pytest.raises(PromptTemplateError, match="chat templates t, and none is named default"):
         read(named, shop)
+
+    def lose(checkpoint: Any) -> None:
+        checkpoint.tokenizer = replace(checkpoint.tokenizer, chat_template=None)
+
+    with pytest.raises(ReadingError, match="transformers finds a chat template in this model, and Satchel finds none"):
+        read(llama, shop, lose)
 
     def invent(checkpoint: Any) -> None:
         checkpoint.tokenizer = replace(checkpoint.tokenizer, chat_template=CHATML)
