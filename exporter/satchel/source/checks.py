@@ -22,7 +22,7 @@ def require_finite(tensor: str, values: NDArray[np.float32]) -> None:
 
 def model_id_of(path: Path) -> str:
     """A file's or folder's name as a model id: lowercase letters, digits, dots and hyphens."""
-    name = path.stem if path.suffix == ".gguf" else path.resolve().name
+    name = path.stem if path.suffix.lower() == ".gguf" else path.resolve().name
     return slug(name)
 
 

@@ -214,7 +214,7 @@ def test_a_context_longer_than_the_models(make_directory: MakeDirectory, cache: 
         check_context_length(checkpoint, 257)
 
 
-@pytest.mark.parametrize("model", ["smolm2", "missing.gguf", "/no/such/folder", "a/b/c"])
+@pytest.mark.parametrize("model", ["smolm2", "a/b/c", "a b"])
 def test_an_unknown_model_says_what_a_model_can_be(cache: Cache, model: str) -> None:
     with pytest.raises(ModelNotFoundError, match=r"smollm2-135m-instruct.*directory.*hub id.*\.gguf"):
         open_model(model, cache, Tools({}))
