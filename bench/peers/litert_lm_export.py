@@ -51,7 +51,7 @@ def _write_directory(checkpoint: Checkpoint, folder: Path) -> None:
     from safetensors.numpy import save_file
 
     folder.mkdir()
-    config = {key: value for key, value in checkpoint.config.items() if key != "quantization_config"}
+    config = {**checkpoint.config, **checkpoint.generation_config}  # the second has the special ids
     tokenizer = checkpoint.tokenizer
     tokens = {"bos_token": tokenizer.bos_token, "eos_token": tokenizer.eos_token}
     described = {

@@ -125,7 +125,10 @@ def require_replaceable(folder: Path) -> None:
 def require_apart(out: Path, model: str) -> None:
     """Raises OutputError if `out` is, holds or lies in the folder of the model, whose files would be at stake."""
     folder = Path(model)
-    if not folder.is_dir():
+    try:
+        if not folder.is_dir():
+            return
+    except (OSError, ValueError):  # no path at all, such as a name of 300 characters
         return
     results, source = out.resolve(), folder.resolve()
     if results == source or results in source.parents or source in results.parents:

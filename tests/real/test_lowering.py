@@ -116,12 +116,27 @@ def tiny_skeleton(tmp_path_factory: pytest.TempPathFactory) -> Lowered:
 
 def test_a_filled_skeleton_equals_a_lowering_of_the_same_weights(tiny_skeleton: Lowered, tmp_path: Path) -> None:
     weights = other_weights(tiny_skeleton.spec)
-    skeleton = read_skeleton(tiny_skeleton.folder)
+    skeleton = read_skeleton(tiny_skeleton.folder).telling(tiny_skeleton.spec.bos_id, tiny_skeleton.spec.stop_ids)
     path = tmp_path / pte.PROGRAM_FILE
     pte.fill(skeleton, weights, path)
     lowered, _ = lower(tiny_skeleton.spec, weights)
     assert path.read_bytes() == bytes(lowered)
     assert all(pte.read_back(path, skeleton.slots, weights).values())
+
+
+@pytest.mark.parametrize(("bos", "stops", "told"), [(0, (7, 9), {7, 9}), (None, (), {-1})])
+def test_other_ids_are_told_by_the_same_skeleton(
+    tiny_skeleton: Lowered, tmp_path: Path, bos: int | None, stops: tuple[int, ...], told: set[int]
+) -> None:
+    from executorch.runtime import Runtime
+
+    skeleton = read_skeleton(tiny_skeleton.folder).telling(bos, stops)
+    path = tmp_path / pte.PROGRAM_FILE
+    pte.fill(skeleton, other_weights(tiny_skeleton.spec), path)
+    assert skeleton.difference(path, path) == ""
+    program = Runtime.get().load_program(path)
+    ids = {name: program.load_method(name).execute([]) for name in ("get_bos_id", "get_eos_ids")}
+    assert (ids["get_bos_id"], set(ids["get_eos_ids"])) == ([-1 if bos is None else bos], told)
 
 
 def test_the_skeleton_holds_no_weights(tiny_skeleton: Lowered, tmp_path: Path) -> None:

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from safetensors.numpy import save_file
 
 from satchel.cache import Cache
 from satchel.compile.assets import text_assets
 from satchel.console import Console
-from satchel.errors import ReadingError
+from satchel.errors import PromptTemplateError, ReadingError
 from satchel.report.reading import Reading
 from satchel.source.directory import DirectoryCheckpoint
 from satchel.source.gguf import byte_pairs
@@ -155,6 +156,27 @@ def test_a_gguf_file_is_read_as_transformers_reads_it_and_what_that_cannot_judge
     assert "how numbers are cut" in said
     whole = read(gguf(tmp_path, **{"tokenizer.ggml.pre": "gpt-2", "tokenizer.ggml.eot_token_id": 258}), shop)
     assert (whole.prompts, whole.not_compared) == (3, ("whether '<|stop|>' (258) ends an answer too",))
+
+
+def test_odd_folders_are_read_as_transformers_reads_them(llama: Path, tmp_path: Path, shop: Workshop) -> None:
+    """A head that differs though config.json says tied; the only file beside the index of older parts; no
+    architectures; special tokens in a file of their own."""
+    tied = copied(llama, tmp_path / "tied", "config.json", tie_word_embeddings=True)
+    assert open_model(str(tied), shop.cache, shop.tools).config["tie_word_embeddings"] is False
+    assert read(tied, shop).logits_relative == pytest.approx(0, abs=1e-5)
+
+    beside = shutil.copytree(llama, tmp_path / "beside")
+    save_file({"model.norm.weight": np.ones(64, np.float32)}, beside / "model-00001-of-00001.safetensors")
+    index = {"metadata": {}, "weight_map": {"model.norm.weight": "model-00001-of-00001.safetensors"}}
+    (beside / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert read(beside, shop).logits_relative == pytest.approx(0, abs=1e-5)
+
+    nameless = copied(llama, tmp_path / "nameless", "config.json", architectures=None)
+    settings = json.loads((nameless / "tokenizer_config.json").read_text())
+    named = {name: settings.pop(name) for name in ("bos_token", "eos_token")}
+    (nameless / "tokenizer_config.json").write_text(json.dumps(settings))
+    (nameless / "special_tokens_map.json").write_text(json.dumps(named))
+    assert read(nameless, shop).prompts == 3
 
 
 def test_it_is_compared_once(llama: Path, shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,8 +326,14 @@ def test_a_folder_that_transformers_cannot_load_is_refused(llama: Path, tmp_path
 def test_a_template_that_only_one_finds_is_a_difference(llama: Path, tmp_path: Path, shop: Workshop) -> None:
     named = copied(llama, tmp_path / "named", "tokenizer_config.json", chat_template=[{"name": "t", "template": "x"}])
     (named / "chat_template.jinja").unlink()
-    with pytest.raises(ReadingError, match="transformers finds a chat template in this model, and Satchel finds none"):
+    with pytest.raises(PromptTemplateError, match="chat templates t, and none is named default"):
         read(named, shop)
+
+    def lose(checkpoint: Any) -> None:
+        checkpoint.tokenizer = replace(checkpoint.tokenizer, chat_template=None)
+
+    with pytest.raises(ReadingError, match="transformers finds a chat template in this model, and Satchel finds none"):
+        read(llama, shop, lose)
 
     def invent(checkpoint: Any) -> None:
         checkpoint.tokenizer = replace(checkpoint.tokenizer, chat_template=CHATML)

@@ -156,7 +156,7 @@ def perturbed(folder: Path, gguf: Path, deviation: float) -> Path:
             values = checkpoint.read(name)
             noise = random.standard_normal(values.shape, dtype=np.float32)
             writer.write(name, values + np.float32(deviation) * values.std() * noise)
-    (folder / "config.json").write_text(json.dumps(dict(checkpoint.config)))
+    (folder / "config.json").write_text(json.dumps({**checkpoint.config, **checkpoint.generation_config}))
     (folder / "tokenizer.json").write_text(checkpoint.tokenizer.tokenizer_json, encoding="utf-8")
     tokens = {"bos_token": checkpoint.tokenizer.bos_token, "eos_token": checkpoint.tokenizer.eos_token}
     settings = {**tokens, "chat_template": checkpoint.tokenizer.chat_template}

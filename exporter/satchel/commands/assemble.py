@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from satchel import __version__
 from satchel.backends.backend import Backend
@@ -18,6 +17,7 @@ from satchel.report.report import BackendReport, FileRecord
 from satchel.skeleton.spec import ProgramSpec
 from satchel.skeleton.table import Skeleton
 from satchel.source.checkpoint import Checkpoint
+from satchel.source.sampling import sampling_defaults
 from satchel.source.support import key_rows
 from satchel.validate.excerpts import excerpts
 from satchel.validate.expected import Expected
@@ -124,7 +124,7 @@ def manifest_of(made_from: Ingredients, backend: Backend, verdict: Verdict, prog
         prefill_chunk=spec.prefill_chunk,
         vocab_size=int(checkpoint.config["vocab_size"]),
         special_ids=SpecialIds(tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id, tuple(tokenizer.stop_ids)),
-        generation_defaults=_generation_defaults(checkpoint.generation_config),
+        generation_defaults={**sampling_defaults(checkpoint.generation_config), "max_new_tokens": 256},
         requires=Requirements(
             sdk=__version__,
             runtime=backend.minimum_runtime,
@@ -150,10 +150,3 @@ def memory_bytes(spec: ProgramSpec, program_bytes: int, cache_number_bytes: int)
     layers = int(spec.config["num_hidden_layers"])
     cache = 2 * layers * key_rows(spec.config) * spec.context_length * cache_number_bytes
     return program_bytes + cache + _WORKING_MEMORY
-
-
-def _generation_defaults(config: Mapping[str, Any]) -> dict[str, float | int]:
-    """What the source recommends; greedy unless it says that it samples."""
-    sampled = bool(config.get("do_sample"))
-    temperature = float(config.get("temperature") or 1.0) if sampled else 0.0
-    return {"temperature": temperature, "max_new_tokens": 256}

@@ -11,6 +11,7 @@ from satchel.backends.registry import BACKENDS, NATIVE_OFFSET, VARIANTS, backend
 from satchel.bundle.folder import Bundle, bundles_in, find_bundles, read_bundle, verify_bundle
 from satchel.bundle.output import ANDROID, BUNDLES, opened_output
 from satchel.commands.assemble import Ingredients, assemble
+from satchel.commands.endings import ending_objection
 from satchel.compile.assets import TextAssets, text_assets
 from satchel.console import ArtifactRow, Console
 from satchel.errors import UsageError
@@ -128,6 +129,8 @@ def build(options: BuildOptions, console: Console) -> BuildResult:
             _require_packages(backend, spec, options.validate, workshop)
         relatives = _relatives(neighbours, checkpoint, recipe, console)
         assets = text_assets(checkpoint, workshop)
+        if objection := ending_objection(checkpoint.tokenizer.stop_ids, assets):
+            console.warn(objection)
         reading = checked_reading(checkpoint, assets, checkpoint.tokenizer.stop_ids, workshop)
 
         made_from = Ingredients(

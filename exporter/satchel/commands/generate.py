@@ -1,5 +1,6 @@
 """generate(): a bundle answers a prompt on this machine, the way the device SDK would."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,7 @@ def generate(request: GenerateRequest, console: Console) -> dict[str, Any]:
     backend = backend_of(bundle)
     verify_bundle(bundle)
     manifest = bundle.manifest
-    temperature = request.temperature
-    if temperature is None:
-        temperature = float(manifest.generation_defaults.get("temperature", 0.0))
-    options = GenerateOptions(max_new_tokens=request.max_tokens, temperature=temperature, seed=request.seed)
+    options = _options(request, manifest.generation_defaults)
     tokenizer = Tokenizer.from_bytes(bundle.file("tokenizer").read_bytes())
     ids = _prompt_ids(bundle, tokenizer, request)
     engine = backend.runtime()(bundle.file("program"), None)
@@ -51,6 +49,16 @@ def generate(request: GenerateRequest, console: Console) -> dict[str, Any]:
     assert chunk.finish_reason is not None
     assert chunk.stats is not None
     return {"text": text, "ids": generated, "finish_reason": str(chunk.finish_reason), "stats": asdict(chunk.stats)}
+
+
+def _options(request: GenerateRequest, defaults: Mapping[str, float | int]) -> GenerateOptions:
+    """What was asked for; the rest as the model's source recommends."""
+    temperature = float(defaults.get("temperature", 0.0)) if request.temperature is None else request.temperature
+    recommended: dict[str, Any] = {name: defaults[name] for name in _SAMPLING if name in defaults}
+    return GenerateOptions(max_new_tokens=request.max_tokens, temperature=temperature, seed=request.seed, **recommended)
+
+
+_SAMPLING = ("top_k", "top_p", "min_p", "repetition_penalty")
 
 
 def _chosen(request: GenerateRequest) -> Bundle:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from satchel.formats import pte
+from satchel.formats.pte_ids import BOS_MARKER, STOP_MARKERS, find_ids, tell_ids
 from satchel.lower import executorch_patches
 from satchel.lower.decoder import Decoder, build_model, head_dim, parameters
 from satchel.lower.failures import converter_failures
@@ -49,6 +50,8 @@ def lower(
 ) -> tuple[bytearray, PlaceholderWeights | QuantizedCheckpoint]:
     """The program (.pte bytes) with these weights, or with placeholders if None; and the weights used.
 
+    One with placeholders has markers for the ids that it tells (satchel.formats.pte_ids).
+
     dequantized: see satchel.lower.quantized.install. fast: with the private patches (tests compare without).
     Raises LoweringError if the converter fails.
     """
@@ -59,7 +62,10 @@ def lower(
     install(model, used, BlockSumsByLinear, dequantized=dequantized)
     decoder = _decoder(model, spec.context_length)
     with converter_failures("ExecuTorch", spec), quiet():
-        return _to_program(_export(decoder, spec.prefill_chunk), _constant_methods(spec), fast), used
+        program = _to_program(_export(decoder, spec.prefill_chunk), _constant_methods(spec), fast)
+    if weights is not None:
+        tell_ids(program, spec.bos_id, spec.stop_ids)
+    return program, used
 
 
 def lower_dequantized(spec: ProgramSpec, weights: QuantizedCheckpoint) -> bytearray:
@@ -72,7 +78,8 @@ def lower_skeleton(spec: ProgramSpec, folder: Path, proof: Mapping[str, Any]) ->
     program, placeholders = lower(spec, None)
     slots = pte.find_slots(program, placeholders, list(placeholders.names()))
     regions = pte.regions_with_keys(program)
-    write_skeleton(folder, backend=BACKEND, program=program, slots=slots, regions=regions, proof=proof)
+    ids = find_ids(program)
+    write_skeleton(folder, backend=BACKEND, program=program, slots=slots, regions=regions, proof=proof, ids=ids)
 
 
 def _decoder(model: nn.Module, context_length: int) -> Decoder:
@@ -83,13 +90,13 @@ def _decoder(model: nn.Module, context_length: int) -> Decoder:
 
 
 def _constant_methods(spec: ProgramSpec) -> dict[str, Any]:
-    """Constants that ExecuTorch's own runners ask a program for."""
+    """Constants that ExecuTorch's own runners ask a program for, with markers for the ids."""
     return {
         "get_vocab_size": spec.config["vocab_size"],
         "get_max_context_len": spec.context_length,
         "get_max_seq_len": spec.prefill_chunk,
-        "get_bos_id": spec.bos_id if spec.bos_id is not None else -1,
-        "get_eos_ids": list(spec.stop_ids),
+        "get_bos_id": BOS_MARKER,
+        "get_eos_ids": list(STOP_MARKERS),
         "get_n_layers": spec.config["num_hidden_layers"],
         "use_kv_cache": True,
         "use_sdpa_with_kv_cache": True,

@@ -10,9 +10,10 @@ from satchel.source.checkpoint import Checkpoint
 
 @dataclass(frozen=True)
 class ProgramSpec:
-    """All that a lowered program depends on besides its weights and the tools' versions.
+    """All that a program depends on besides its weights and the tools' versions.
 
-    config: Hugging Face config.json. bos_id, stop_ids: told by constant methods to runners that ask.
+    config: canonical (satchel.source.canonical). bos_id, stop_ids: what a
+    program tells runners that ask; written when it is filled, so no part of the key.
     """
 
     config: Mapping[str, Any]
@@ -41,25 +42,9 @@ class ProgramSpec:
             "plan": self.plan.to_json(),
             "context_length": self.context_length,
             "prefill_chunk": self.prefill_chunk,
-            "bos_id": self.bos_id,
-            "stop_ids": list(self.stop_ids),
         }
 
 
-# Entries of config.json that no graph depends on: a fine-tune saved by another tool still finds its skeleton.
-_WITHOUT_EFFECT = {
-    "_name_or_path",
-    "architectures",
-    "dtype",
-    "torch_dtype",
-    "transformers_version",
-    "use_cache",
-    "initializer_range",
-    "pad_token_id",
-    "bos_token_id",
-    "eos_token_id",
-    "is_llama_config",
-    "pretraining_tp",
-    "attention_dropout",
-    "transformers.js_config",
-}
+# Settings that no graph depends on: what the class is called, and how long the texts were that the model learned from
+# (where the rotary embedding depends on that, it has a setting of its own).
+_WITHOUT_EFFECT = ("architectures", "max_position_embeddings")

@@ -10,7 +10,8 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import chain, repeat
 from pathlib import Path
 from typing import IO, Any
 
@@ -58,6 +59,8 @@ class Skeleton:
     beside: paths of what a program that is a folder has besides the file with the slots, kept as it is.
     regions: (offset, bytes) of the file where keys are written as text and must follow the weights.
     proof: the graph proof's figures, obtained when the skeleton was lowered, so that a second model reuses them.
+    ids: "bos_id" and "stop_ids" -> positions of the int64 numbers by which the file tells them, none if it does not.
+    told: position -> what is to stand there.
     """
 
     folder: Path
@@ -67,12 +70,21 @@ class Skeleton:
     size: int
     proof: Mapping[str, Any]
     beside: tuple[str, ...] = ()
+    ids: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    told: Mapping[int, int] = field(default_factory=dict)
+
+    def telling(self, bos_id: int | None, stop_ids: Sequence[int]) -> "Skeleton":
+        """The skeleton of a program that tells these ids to runners that ask."""
+        return replace(self, told=numbers_told(self.ids, bos_id, stop_ids))
 
     def unpack(self, path: Path) -> None:
-        """Writes the program with its zeroed slots to `path`."""
+        """Writes the program with its zeroed slots, and the ids that it tells, to `path`."""
         with gzip.open(self.folder / PROGRAM, "rb") as source, path.open("wb") as target:
             while chunk := source.read(_CHUNK):
                 target.write(chunk)
+            for at, number in self.told.items():
+                target.seek(at)
+                target.write(number.to_bytes(8, "little", signed=True))
         if path.stat().st_size != self.size:
             raise InternalError(f"{self.folder}: the skeleton unpacks to {path.stat().st_size} bytes, not {self.size}")
 
@@ -80,8 +92,8 @@ class Skeleton:
         """Where `program` is another program than this skeleton's, in words; empty if it differs in its weights alone.
 
         Outside the slots every byte must be the skeleton's, but for the keys in its regions, which must be the hashes
-        of the weights that are there. weights_file: the file that has the slots, `program` itself or one in it. Reads a
-        chunk at a time.
+        of the weights that are there, and for the ids that it tells. weights_file: the file that has the slots,
+        `program` itself or one in it. Reads a chunk at a time.
         """
         for name in self.beside:
             if (
@@ -98,7 +110,7 @@ class Skeleton:
                 other.seek(start)
                 while start < end:
                     length = end - start if with_keys else min(_CHUNK, end - start)
-                    expected, found = own.read(length), other.read(length)
+                    expected, found = self._with_told(own.read(length), start), other.read(length)
                     if with_keys:
                         expected = _KEY.sub(lambda key: keys.get(key.group(), key.group()), expected)
                     if expected != found:
@@ -108,6 +120,15 @@ class Skeleton:
                         )
                     start += length
         return ""
+
+    def _with_told(self, data: bytes, start: int) -> bytes:
+        """A piece of the skeleton's program from byte `start` on, with what is told in it."""
+        piece = bytearray(data)
+        for at, number in self.told.items():
+            for byte, value in enumerate(number.to_bytes(8, "little", signed=True), at - start):
+                if 0 <= byte < len(piece):
+                    piece[byte] = value
+        return bytes(piece)
 
     def _keys(self, file: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
         """The skeleton's key of each slot that has one -> the key of what the file has there."""
@@ -136,6 +157,17 @@ class Skeleton:
             shutil.copyfile(self.folder / BESIDE / name, program / name)
 
 
+def numbers_told(ids: Mapping[str, Sequence[int]], bos_id: int | None, stop_ids: Sequence[int]) -> dict[int, int]:
+    """`Skeleton.told` of these ids; -1 is none.
+
+    Runners take the stop ids as a set: where there is room for more, the last is repeated. Of more than there is room
+    for, the first are told.
+    """
+    told = dict.fromkeys(ids.get("bos_id", ()), -1 if bos_id is None else bos_id)
+    stops = chain(stop_ids, repeat(stop_ids[-1] if stop_ids else -1))
+    return told | dict(zip(ids.get("stop_ids", ()), stops, strict=False))
+
+
 def write_skeleton(
     folder: Path,
     *,
@@ -145,10 +177,11 @@ def write_skeleton(
     regions: Sequence[tuple[int, int]],
     proof: Mapping[str, Any],
     beside: Mapping[str, bytes] | None = None,
+    ids: Mapping[str, Sequence[int]] | None = None,
 ) -> None:
     """Zeroes the slots of `program` (in place) and writes program and table to `folder`.
 
-    beside: path -> contents of the program's other files, if it is a folder.
+    beside: path -> contents of the program's other files, if it is a folder. ids: see Skeleton.
     """
     for slot in slots:
         program[slot.offset : slot.offset + slot.bytes] = bytes(slot.bytes)
@@ -165,6 +198,7 @@ def write_skeleton(
         "regions": [list(region) for region in regions],
         "proof": dict(proof),
         "beside": sorted(beside or ()),
+        "ids": {name: list(positions) for name, positions in (ids or {}).items()},
     }
     (folder / TABLE).write_text(json.dumps(table, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
@@ -180,4 +214,5 @@ def read_skeleton(folder: Path) -> Skeleton:
         size=table["size"],
         proof=table["proof"],
         beside=tuple(table["beside"]),
+        ids={name: tuple(positions) for name, positions in table["ids"].items()},
     )

@@ -81,7 +81,7 @@ class Checkpoint(Protocol):
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """Hugging Face config.json: model_type, architectures, hidden_size, ..."""
+        """Hugging Face config.json in its canonical form (satchel.source.canonical): every setting that matters."""
         ...
 
     @property

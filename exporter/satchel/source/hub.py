@@ -6,7 +6,6 @@ Config and file names are looked at first: a model that can't be used is refused
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,8 +14,10 @@ from typing import TypeVar
 
 from satchel.errors import CorruptModelError, HubError, ModelNotFoundError, SatchelError
 from satchel.hashing import file_sha256
-from satchel.source.directory import INDEX, SMALL_FILES, DirectoryCheckpoint, open_directory, refuse_pickles
-from satchel.source.support import check_config
+from satchel.source.directory import SMALL_FILES, DirectoryCheckpoint, open_directory
+from satchel.source.json_files import read_json
+from satchel.source.support import checked_config
+from satchel.source.weight_files import INDEX, WEIGHTS, refuse_pickles
 
 _HUB_ID = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>\w[\w./-]*))?")
 _Result = TypeVar("_Result")
@@ -54,8 +55,14 @@ def open_hub(hub_id: HubId, *, endpoint: str | None = None, cache_dir: Path | No
     model or revision), CorruptModelError (a hash differs) and whatever `open_directory` raises.
     """
     from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
+    try:
+        validate_repo_id(hub_id.repo)
+    except HFValidationError as invalid:
+        raise ModelNotFoundError(f"No model has this name, neither here nor on the hub. {invalid}") from invalid
     disable_progress_bars()  # the console shows progress, and on a pipe nothing should
     api = HfApi(endpoint=endpoint)
 
@@ -91,7 +98,7 @@ def open_hub(hub_id: HubId, *, endpoint: str | None = None, cache_dir: Path | No
         raise ModelNotFoundError(f"{hub_id} has no config.json, so it holds no model that transformers can load.")
     refuse_pickles(str(hub_id), listing.hashes)
     config = download("config.json")
-    check_config(str(hub_id), json.loads(config.read_text(encoding="utf-8")))
+    checked_config(str(hub_id), read_json(config))
     for name in _wanted(listing, download):
         download(name)
     return open_directory(config.parent, kind="hub", reference=hub_id.repo, revision=listing.commit)
@@ -100,9 +107,11 @@ def open_hub(hub_id: HubId, *, endpoint: str | None = None, cache_dir: Path | No
 def _wanted(listing: _Listing, download: Callable[[str], Path]) -> list[str]:
     """The files that make up the model: small ones first, so that a missing one is noticed before the weights."""
     small = [name for name in (*SMALL_FILES, "README.md") if name in listing.hashes]
+    if WEIGHTS in listing.hashes:
+        return [*small, WEIGHTS]
     if INDEX not in listing.hashes:
         return [*small, *(name for name in listing.hashes if "/" not in name and name.endswith(".safetensors"))]
-    weight_map = json.loads(download(INDEX).read_text(encoding="utf-8")).get("weight_map", {})
+    weight_map = read_json(download(INDEX)).get("weight_map", {})
     return [*small, *sorted(set(weight_map.values()) & listing.hashes.keys())]
 
 

@@ -6,13 +6,19 @@ from pathlib import Path
 from satchel.cache import Cache
 from satchel.errors import ModelError, ModelNotFoundError, ReferenceMissingError
 from satchel.files import canonical_json, write_file
+from satchel.source.alias import aliases
 from satchel.source.checkpoint import Checkpoint
+from satchel.source.places import hides_a_built_in
 from satchel.source.resolve import open_model
 from satchel.workshop import Workshop
 
 
 def remembered_model(name: str, workshop: Workshop) -> Checkpoint:
     """MODEL -> Checkpoint; remembers by content hash where it lies, so that a bundle finds its float reference."""
+    if name in aliases() and hides_a_built_in(name):
+        workshop.console.warn(
+            f"the folder {name} here is taken, not the built-in model of that name. For that, start in another folder."
+        )
     with workshop.console.stage("Model") as stage:
         checkpoint = open_model(name, workshop.cache, workshop.tools)
         stage.note(f"{checkpoint.model_id}, {checkpoint.source.kind}, {len(checkpoint.tensors)} tensors")

@@ -10,19 +10,22 @@ from satchel.source.directory import open_directory
 from satchel.source.fetch import fetch
 from satchel.source.gguf.checkpoint import open_gguf
 from satchel.source.hub import open_hub, parse_hub_id
+from satchel.source.places import hides_a_built_in, is_folder, is_gguf, model_folder, refuse_path
 from satchel.source.support import verify
+from satchel.source.values import shown
 from satchel.tools import Tools
 
 
 def open_model(model: str, cache: Cache, tools: Tools) -> Checkpoint:
     """The verified Checkpoint that MODEL names. Whatever can be refused without long work is refused here (exit 4)."""
-    path = Path(model)
-    if model in aliases():
+    if model in aliases() and not hides_a_built_in(model):
         return verify(_open_alias(aliases()[model], cache, tools))
-    if path.is_file() and path.suffix.lower() == ".gguf":
-        return verify(open_gguf(path))
-    if path.is_dir():
-        return verify(open_directory(path))
+    if is_gguf(model):
+        return verify(open_gguf(Path(model)))
+    if is_folder(model):
+        found = model_folder(Path(model))
+        return verify(open_directory(found.folder, reference=found.reference, revision=found.revision))
+    refuse_path(model)
     if (hub_id := parse_hub_id(model)) is not None:
         return verify(open_hub(hub_id))
     raise ModelNotFoundError(_what_model_can_be(model))
@@ -35,6 +38,6 @@ def _open_alias(alias: Alias, cache: Cache, tools: Tools) -> Checkpoint:
 
 def _what_model_can_be(model: str) -> str:
     return (
-        f"There is no model {model!r}. A model is a built-in name ({', '.join(aliases())}), a Hugging Face directory, "
-        "a hub id (organisation/name or organisation/name@revision) or a .gguf file."
+        f"There is no model {shown(model)}. A model is a built-in name ({', '.join(aliases())}), a Hugging Face "
+        "directory, a hub id (organisation/name or organisation/name@revision) or a .gguf file."
     )

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from satchel.errors import BadWeightsError, CorruptModelError, InternalError
+from satchel.source.json_files import refuse_pointer
 
 # safetensors' name -> numpy's. bfloat16 is handed out as its bit pattern.
 NUMPY_TYPES: Mapping[str, str] = {
@@ -71,9 +72,23 @@ class SafetensorsFile:
         stored = self._stored(name)
         out = np.empty(math.prod(stored.shape), dtype=np.float32)
         for first in range(0, out.size, _PIECE):
-            values = self._values(stored, first, min(_PIECE, out.size - first))
-            out[first : first + _PIECE] = bfloat16_to_float32(values) if stored.dtype == "BF16" else values
+            out[first : first + _PIECE] = self._floats(stored, first, min(_PIECE, out.size - first))
         return out.reshape(stored.shape)
+
+    def same_values(self, name: str, other: "SafetensorsFile", of_other: str) -> bool:
+        """Whether two arrays have the same shape and values, whatever types they are stored in. A piece at a time."""
+        one, two = self._stored(name), other._stored(of_other)
+        if one.shape != two.shape:
+            return False
+        for first in range(0, math.prod(one.shape), _PIECE):
+            count = min(_PIECE, math.prod(one.shape) - first)
+            if not np.array_equal(self._floats(one, first, count), other._floats(two, first, count)):
+                return False
+        return True
+
+    def _floats(self, stored: StoredArray, first: int, count: int) -> NDArray[Any]:
+        values = self._values(stored, first, count)
+        return bfloat16_to_float32(values) if stored.dtype == "BF16" else values
 
     def _stored(self, name: str) -> StoredArray:
         try:
@@ -139,6 +154,7 @@ def bfloat16_to_float32(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
 
 
 def _read_header(path: Path) -> dict[str, StoredArray]:
+    refuse_pointer(path)
     file_size = path.stat().st_size
     with path.open("rb") as file:
         prefix = file.read(8)
@@ -148,7 +164,7 @@ def _read_header(path: Path) -> dict[str, StoredArray]:
         try:
             header = json.loads(file.read(length))
             arrays = {name: _entry(entry, 8 + length) for name, entry in header.items() if name != "__metadata__"}
-        except (ValueError, KeyError, TypeError, AttributeError) as problem:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as problem:
             raise _damaged(path, f"its header can't be read ({problem})") from problem
     end = 8 + length
     for name, stored in sorted(arrays.items(), key=lambda item: item[1].start):

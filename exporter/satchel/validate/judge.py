@@ -21,15 +21,22 @@ from satchel.reference.prompt import Turn
 # Set before anything else in a template, it is as if nobody told the date: a prompt program can't tell it either.
 _WITHOUT_CLOCK = "{% set strftime_now = nobody_tells_the_date %}"
 _CONFIGS = ("generation_config.json", "config.json")
-# What a config says of itself, of its files and of how it was loaded, and not of what is computed.
+# What a config says of itself, of its files, of training and of how it was loaded, and not of what is computed.
 _WITHOUT_EFFECT = {
     "_name_or_path",
     "architectures",
+    "attention_dropout",
     "attn_implementation",
+    "bos_token_id",
     "dtype",
+    "eos_token_id",
+    "initializer_range",
+    "pad_token_id",
+    "pretraining_tp",
     "quantization_config",
     "torch_dtype",
     "transformers_version",
+    "use_cache",
 }
 
 

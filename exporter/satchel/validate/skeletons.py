@@ -34,7 +34,7 @@ def proven_skeleton(backend: Backend, spec: ProgramSpec, workshop: Workshop) -> 
                 f"Hugging Face's model: {problem}. No recipe changes that: it is a defect to report. Another backend "
                 "may be proven (--backend)."
             )
-        return skeleton
+        return skeleton.telling(spec.bos_id, spec.stop_ids)
 
 
 def _lower(backend: Backend, spec: ProgramSpec, folder: Path) -> None:

@@ -105,3 +105,38 @@ def test_a_longer_file_and_another_graph_are_named(skeleton: Skeleton, program: 
     (tmp_path / "b").mkdir()
     assert f"has {SIZE + 1} bytes" in difference(skeleton, artifact(tmp_path / "a", program + b"x"))
     assert "sub/model.txt is another file" in difference(skeleton, artifact(tmp_path / "b", program, b"other"))
+
+
+IDS = {"bos_id": (5000,), "stop_ids": (5016, 5032, (1 << 22) - 4)}  # the last across two chunks
+
+
+@pytest.mark.parametrize(
+    ("bos", "stops", "numbers"),
+    [
+        (1, (2, 3), (1, 2, 3, 3)),
+        (None, (), (-1, -1, -1, -1)),
+        (0, (2, 3, 4, 5), (0, 2, 3, 4)),
+    ],
+)
+def test_ids_are_told_when_it_is_unpacked(
+    skeleton: Skeleton,
+    tmp_path: Path,
+    bos: int | None,
+    stops: tuple[int, ...],
+    numbers: tuple[int, ...],
+) -> None:
+    telling = replace(skeleton, ids=IDS).telling(bos, stops)
+    telling.unpack(tmp_path / "unpacked")
+    content = (tmp_path / "unpacked").read_bytes()
+    places = [place for positions in IDS.values() for place in positions]
+    found = [int.from_bytes(content[at : at + 8], "little", signed=True) for at in places]
+    assert tuple(found) == numbers
+    filled = artifact(tmp_path, bytes(with_keys(content)))
+    assert difference(telling, filled) == ""
+    other = replace(skeleton, ids=IDS).telling(bos, (*stops[:2], 99))
+    assert "belongs to no weight and is not the skeleton's" in difference(other, filled)
+
+
+def test_where_ids_are_told_is_kept_with_it(tmp_path: Path) -> None:
+    write_skeleton(tmp_path, backend="x", program=bytearray(64), slots=[], regions=[], proof={}, ids=IDS)
+    assert read_skeleton(tmp_path).ids == IDS

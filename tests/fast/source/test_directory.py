@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 from satchel.errors import (
     BadWeightsError,
     CorruptModelError,
+    ModelError,
     ModelNotFoundError,
     TokenizerError,
     UnsafeModelError,
@@ -45,17 +46,129 @@ def test_every_tensor_is_read_exactly(
 
 
 def test_tying_is_what_config_and_weights_say(make_directory: MakeDirectory, tiny_arrays: Arrays) -> None:
-    with_head = {**tiny_arrays, "lm_head.weight": tiny_arrays["model.embed_tokens.weight"] + 1}
+    copy = {**tiny_arrays, "lm_head.weight": tiny_arrays["model.embed_tokens.weight"]}
+    other = {**tiny_arrays, "lm_head.weight": tiny_arrays["model.embed_tokens.weight"] + 1}
+    shorter = {**tiny_arrays, "lm_head.weight": tiny_arrays["model.embed_tokens.weight"][:-1]}
     cases = {
-        "silent-tied": ({"tie_word_embeddings": None}, tiny_arrays, True),
-        "silent-untied": ({"tie_word_embeddings": None}, with_head, False),
-        "untied": ({"tie_word_embeddings": False}, with_head, False),
-        "tied-with-copy": ({"tie_word_embeddings": True}, with_head, True),
+        "silent": ({"tie_word_embeddings": None}, other, False),
+        "untied": ({"tie_word_embeddings": False}, other, False),
+        "untied, though it is a copy": ({"tie_word_embeddings": False}, copy, False),
+        "tied": ({"tie_word_embeddings": True}, tiny_arrays, True),
+        "tied, with a copy": ({"tie_word_embeddings": True}, copy, True),
+        "tied, but another one": ({"tie_word_embeddings": True}, other, False),
+        "tied, but of another shape": ({"tie_word_embeddings": True}, shorter, False),
     }
     for name, (config, arrays, tied) in cases.items():
         checkpoint = open_directory(make_directory(name, config=config, arrays=arrays))
         assert checkpoint.config["tie_word_embeddings"] is tied, name
         assert ("lm_head.weight" in checkpoint.tensors) is not tied, name
+
+
+def test_a_copied_head_is_compared_by_value_whatever_its_type(make_directory: MakeDirectory) -> None:
+    table = np.arange(300 * 64, dtype=np.float32).reshape(300, 64) % 128
+    folder = make_directory()
+    stored = {"model.embed_tokens.weight": table.astype(ml_dtypes.bfloat16), "lm_head.weight": table}
+    save_file(stored, folder / "model.safetensors")
+    assert open_directory(folder).config["tie_word_embeddings"] is True
+    table[299, 63] += 1
+    save_file(stored, folder / "model.safetensors")
+    assert open_directory(folder).config["tie_word_embeddings"] is False
+
+
+def test_one_file_counts_before_an_index_of_older_ones(make_directory: MakeDirectory, tiny_arrays: Arrays) -> None:
+    folder = make_directory(shards=2)
+    old = open_directory(folder).source.sha256
+    save_file({**tiny_arrays, UP: tiny_arrays[UP] + 1}, folder / "model.safetensors")
+    checkpoint = open_directory(folder)
+    np.testing.assert_array_equal(checkpoint.read(UP), tiny_arrays[UP] + 1)
+    assert checkpoint.source.sha256 != old
+
+
+def test_other_files_beside_the_model_are_left_alone(make_directory: MakeDirectory, tiny_arrays: Arrays) -> None:
+    folder = make_directory()
+    alone = open_directory(folder).source.sha256
+    for name in ("adapter_model.safetensors", "consolidated.safetensors"):
+        save_file({"base_model.x.lora_A.weight": np.ones(3, np.float32)}, folder / name)
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base"}')
+    checkpoint = open_directory(folder)
+    assert checkpoint.tensors.keys() == tiny_arrays.keys()
+    assert checkpoint.source.sha256 == alone
+
+
+@pytest.mark.parametrize("with_config", [True, False])
+def test_an_adapter_is_named_with_its_base(make_directory: MakeDirectory, with_config: bool) -> None:
+    folder = make_directory()
+    (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base"}')
+    if not with_config:
+        (folder / "config.json").unlink()
+    with pytest.raises(UnsupportedModelError, match=r"tiny is an adapter of org/base, not a model.*merge_and_unload"):
+        open_directory(folder)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_a_pointer_in_place_of_a_file_is_named(make_directory: MakeDirectory, name: str) -> None:
+    folder = make_directory()
+    (folder / name).write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'ab' * 32}\nsize 1234567890\n")
+    with pytest.raises(CorruptModelError, match=rf"{name} is a git-lfs pointer.*git lfs pull"):
+        open_directory(folder)
+
+
+def test_a_part_without_its_index_is_named(make_directory: MakeDirectory) -> None:
+    folder = make_directory()
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    with pytest.raises(CorruptModelError, match=r"model-00001-of-00002\.safetensors, but neither"):
+        open_directory(folder)
+
+
+def test_the_config_is_refused_before_the_weights_are_hashed(
+    make_directory: MakeDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unwanted(_path: Path) -> str:
+        raise AssertionError("a file was hashed")
+
+    monkeypatch.setattr("satchel.source.directory.file_sha256", unwanted)
+    with pytest.raises(UnsupportedModelError, match="activation 'unheard'"):
+        open_directory(make_directory(config={"hidden_act": "unheard"}))
+
+
+DEEP = "[" * 200_000
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json", "adapter_config.json"]
+)
+@pytest.mark.parametrize("text", [DEEP.encode(), b'{"a": ' + b"9" * 5000 + b"}", b'{"a": "\xff"}', b"\0", b""])
+def test_hostile_json_is_no_defect_of_ours(make_directory: MakeDirectory, name: str, text: bytes) -> None:
+    folder = make_directory()
+    (folder / name).write_bytes(text)
+    if name == "adapter_config.json":
+        (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=name) as refused:
+        open_directory(folder)
+    assert refused.value.exit_code == 4
+    assert len(str(refused.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        DEEP.encode(),
+        b'{"x": ' + DEEP.encode(),
+        b'{"x": {"dtype": "F32", "shape": [1e400], "data_offsets": [0, 4]}}',
+        b'{"x": {"dtype": "F32", "shape": [-1, -1], "data_offsets": [0, 4]}}',
+        b'{"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 99999999999999999999]}}',
+        b'{"x": {"dtype": ["F32"], "shape": [1], "data_offsets": [0, 4]}}',
+        b'{"x": {"dtype": "F32", "shape": 7, "data_offsets": [0, 4]}}',
+        b'{"x": 1}',
+        b"[]",
+    ],
+)
+def test_a_hostile_header_is_no_defect_of_ours(make_directory: MakeDirectory, header: bytes) -> None:
+    folder = make_directory()
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    with pytest.raises(CorruptModelError, match=r"model\.safetensors is truncated or damaged"):
+        open_directory(folder)
 
 
 def test_the_tokenizer_and_its_special_tokens(make_directory: MakeDirectory) -> None:
@@ -181,7 +294,7 @@ def test_an_index_is_checked_against_the_files(make_directory: MakeDirectory, ti
         open_directory(folder)
     index.unlink()
     save_file(tiny_arrays, folder / "a.safetensors")
-    with pytest.raises(CorruptModelError, match="2 safetensors files but no"):
+    with pytest.raises(CorruptModelError, match=r"neither model\.safetensors nor the"):
         open_directory(folder)
 
 

@@ -26,6 +26,7 @@ from satchel.source.gguf.metadata import Metadata
 from satchel.source.gguf.parts import read_files
 from satchel.source.gguf.rope import ROPE_FACTORS
 from satchel.source.gguf.tokenizer import tokenizer_assets
+from satchel.source.support import checked_config
 
 _Number = TypeVar("_Number", bound=np.generic)
 _MOST_FACTORS = 1 << 16  # bytes
@@ -50,8 +51,11 @@ class GgufCheckpoint:
             raise BadWeightsError(f"{ROPE_FACTORS} has the shape {list(factors.shape)}. Get the file again.")
         beside = {ROPE_FACTORS} if factors is not None else set[str]()
         self._stored = _hugging_face_names(header.tensors, architecture, layers, beside)
-        self.config: Mapping[str, Any] = make_config(
-            architecture, metadata, layers, self._stored, None if factors is None else self._values(factors)
+        self.config: Mapping[str, Any] = checked_config(
+            path.name,
+            make_config(
+                architecture, metadata, layers, self._stored, None if factors is None else self._values(factors)
+            ),
         )
         self.generation_config: Mapping[str, Any] = token_ids(metadata)
         self.tensors: Mapping[str, TensorInfo] = {

@@ -11,6 +11,7 @@ from gguf import GGMLQuantizationType as Type
 from numpy.typing import NDArray
 
 from satchel.errors import BadWeightsError, CorruptModelError, UnsupportedModelError
+from satchel.source.canonical import canonical_config
 from satchel.source.gguf.checkpoint import open_gguf
 from satchel.source.gguf.header import read_header
 
@@ -31,9 +32,8 @@ def test_float_weights_come_back_in_hugging_faces_layout(
         assert checkpoint.tensors[name].shape == array.shape
         np.testing.assert_array_equal(checkpoint.read(name), array, err_msg=name)
         assert checkpoint.codes(name) is None
-    expected = {**tiny_config, "eos_token_id": 257}
-    del expected["bos_token_id"]  # the file names none
-    assert {key: checkpoint.config[key] for key in expected} == expected
+    assert checkpoint.config == canonical_config(tiny_config)
+    assert checkpoint.generation_config == {"eos_token_id": 257}  # the file names no other
     assert checkpoint.model_id == "tiny-model"
     assert checkpoint.source.license == "apache-2.0"
 

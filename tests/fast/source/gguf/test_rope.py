@@ -44,9 +44,10 @@ def test_llama_3_is_found_again(factor: float, head_dim: int) -> None:
 def test_the_tensor_becomes_the_config(make_gguf: MakeGguf) -> None:
     factors = llama3_frequencies(_settings(8.0, 10_000.0), 16)
     checkpoint = open_gguf(make_gguf(extra={"rope_freqs.weight": factors}))
-    assert checkpoint.config["rope_scaling"]["factor"] == 8.0
+    assert checkpoint.config["rope_parameters"]["factor"] == 8.0
     assert "rope_freqs.weight" not in checkpoint.tensors
-    assert "rope_scaling" not in open_gguf(make_gguf(extra={"rope_freqs.weight": np.ones(8, np.float32)})).config
+    plain = open_gguf(make_gguf(extra={"rope_freqs.weight": np.ones(8, np.float32)})).config
+    assert plain["rope_parameters"]["rope_type"] == "default"
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,8 @@ def test_two_ways_at_once_are_refused() -> None:
 
 def test_linear_scaling(make_gguf: MakeGguf) -> None:
     fields = {"llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 4.0}
-    assert open_gguf(make_gguf(fields=fields)).config["rope_scaling"] == {"rope_type": "linear", "factor": 4.0}
+    found = open_gguf(make_gguf(fields=fields)).config["rope_parameters"]
+    assert (found["rope_type"], found["factor"]) == ("linear", 4.0)
 
 
 def test_an_absurd_tensor_is_not_read(make_gguf: MakeGguf) -> None:
