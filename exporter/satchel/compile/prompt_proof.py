@@ -72,9 +72,15 @@ def difference(program: PromptProgram, template: ChatTemplate, tokenizer: Tokeni
         text = program.text(turns, generation_prompt)
         if text != expected:
             return f"it gives {_where_they_part(text, expected)} {shown}"
+        if any(_names_special_tokens(turn.content, tokenizer) for turn in turns):
+            continue  # the rendered text has them as tokens; what is said stays text, which nothing rendered can show
         if program.encode(tokenizer, turns, generation_prompt) != tokenizer.encode(expected, special=True):
             return f"its ids differ from those of the rendered text {shown}"
     return None
+
+
+def _names_special_tokens(text: str, tokenizer: Tokenizer) -> bool:
+    return any(not isinstance(part, str) for part in tokenizer.cut_special(text))
 
 
 def _where_they_part(text: str, expected: str) -> str:

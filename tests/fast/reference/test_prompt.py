@@ -134,12 +134,23 @@ TAKING = CHATML.replace("m['role'] + '\n'", "m['role'] + '<strips>\n'")
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
     """Bytes, and special tokens 256 to 260."""
+    return bytes_with()
+
+
+def bytes_with(*further: str) -> Tokenizer:
+    """The same with further special tokens from 261 on."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = HuggingFaceTokenizer(models.BPE(vocab={symbol: i for i, symbol in enumerate(alphabet)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     specials = [AddedToken(text, special=True) for text in ("<s>", "</s>", "<|im_start|>", "<|im_end|>")]
-    tokenizer.add_special_tokens([*specials, AddedToken("<strips>", special=True, rstrip=True)])
+    tokenizer.add_special_tokens(
+        [
+            *specials,
+            AddedToken("<strips>", special=True, rstrip=True),
+            *(AddedToken(text, special=True) for text in further),
+        ]
+    )
     return Tokenizer.from_bytes(compile_tokenizer(tokenizer.to_str()))
 
 
@@ -257,6 +268,21 @@ def test_a_system_turn_inside_the_last_turn(tokenizer: Tokenizer) -> None:
     assert program.render(turns) == (BOS, "[INST] Hi[/INST] Yo", EOS, "[INST] Be brief.\n\nBye[/INST]")
     with pytest.raises(UsageError, match="end with a user turn"):
         program.render(turns[:3], generation_prompt=False)
+
+
+@pytest.mark.parametrize("template", ["chatml", "folded last", "folded whole", "thinking"])
+def test_special_tokens_that_people_also_write(template: str) -> None:
+    """Mistral's tokenizers have [INST] as a special token, those of reasoning models <think>: in the template they are
+    tokens, and what somebody says stays text."""
+    written = ("[INST]", "[/INST]", "<think>", "</think>")
+    tokenizer = bytes_with(*written)
+    program = compiled(TEMPLATES[template], tokenizer)
+    ids = program.encode(tokenizer, [Turn("user", "say [INST] <think>")])
+    said = tokenizer.encode("say [INST] <think>", special=False)
+    assert tokenizer.decode(said) == "say [INST] <think>"
+    assert not {261, 262, 263, 264} & set(said)
+    assert any(ids[start : start + len(said)] == said for start in range(len(ids)))
+    assert (261 in ids) == ("[INST]" in TEMPLATES[template])
 
 
 def test_what_ends_a_conversation_and_empty_system_turns(tokenizer: Tokenizer) -> None:
