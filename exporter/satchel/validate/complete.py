@@ -36,7 +36,7 @@ def what_no_slot_explains(spec: ProgramSpec, backend: Backend) -> str:
             backend.lower(spec, skeleton, {})
         except InternalError as error:
             return str(error)
-        backend.format.fill(read_skeleton(skeleton), weights, filled)
+        backend.format.fill(read_skeleton(skeleton).telling(spec.bos_id, spec.stop_ids), weights, filled)
         write_program(lowered, backend.lower_weights(spec, weights))
         return backend.format.first_difference(filled, lowered)
 
