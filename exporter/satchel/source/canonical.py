@@ -84,8 +84,8 @@ def _window(kind: Architecture, config: Mapping[str, Any], table: Mapping[str, A
     if kind.window == "by layer, if used" and not config.get("use_sliding_window"):
         width = None
     types = _layer_types(kind, config, table["num_hidden_layers"], width)
-    if SLIDING not in types:
-        width = None
+    if SLIDING not in types:  # Gemma's class makes the window's mask all the same, and asks for a number
+        width = kind.defaults["sliding_window"] if kind.window == "by layer" else None
     elif width is None:
         raise CorruptModelError("config.json names layers with a sliding window, but no sliding_window is in use.")
     used = {"use_sliding_window": width is not None} if kind.window == "by layer, if used" else {}
