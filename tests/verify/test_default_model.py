@@ -43,8 +43,8 @@ TODAY = {"executorch": (0.0325, 0.876), "litert": (0.0345, 0.874), "coreml": (0.
 @pytest.mark.parametrize(
     ("recipe", "limits"),
     [
-        ("int4", {"executorch": (0.04, 0.84, 125), "litert": (0.04, 0.84, 97), "coreml": (0.005, 0.955, 99)}),
-        ("int8", {"executorch": (0.04, 0.84, 170), "litert": (0.04, 0.84, 142), "coreml": (0.015, 0.935, 139)}),
+        ("int4", {"executorch": (0.045, 0.84, 125), "litert": (0.045, 0.84, 97), "coreml": (0.005, 0.955, 99)}),
+        ("int8", {"executorch": (0.045, 0.84, 170), "litert": (0.045, 0.84, 142), "coreml": (0.015, 0.935, 139)}),
         ("float", {"executorch": (0.001, 0.99, 660), "litert": (0.001, 0.99, 545), "coreml": (0.001, 0.99, 273)}),
     ],
 )
@@ -111,7 +111,7 @@ def test_a_perturbed_checkpoint_is_another_model_with_the_same_skeleton(tmp_path
     assert code == 0
     assert len(parts) == 2
     for part in parts.values():
-        assert part["kl_mean"] <= 0.04
+        assert part["kl_mean"] <= 0.045
         assert {tensor["origin"] for tensor in part["tensors"]} == {"quantized", "float"}
     code, parts = build(tmp_path / "all", model, "--target", "all", "--no-validate")
     assert (code, len(parts)) == (0, 3)

@@ -19,7 +19,7 @@ def test_the_built_in_recipes() -> None:
     assert found["int4"].embedding == found["int4"].head == TensorPlan("int8")
     assert found["int8"].linear == TensorPlan("int8")
     assert found["float"].linear == found["float"].head == TensorPlan("float")
-    int8_activations = dict.fromkeys(("executorch", "litert"), Gates(0.04, 0.84))
+    int8_activations = dict.fromkeys(("executorch", "litert"), Gates(0.045, 0.84))
     assert found["int4"].gates == {**int8_activations, "coreml": Gates(0.005, 0.955)}
     assert found["int8"].gates == {**int8_activations, "coreml": Gates(0.015, 0.935)}
     assert found["float"].gates == dict.fromkeys(("executorch", "litert", "coreml"), Gates(0.001))
@@ -53,7 +53,7 @@ def test_a_recipe_file(tmp_path: Path) -> None:
             '[weights.head]\nscheme = "int4"\ngroup = 32\noffset = true',
             "the head can be int8 or float",
         ),
-        ("kl_mean_max = 0.04", "kl_mean_max = 0.0", "kl_mean_max is 0.0"),
+        ("kl_mean_max = 0.045", "kl_mean_max = 0.0", "kl_mean_max is 0.0"),
         ("top1_min = 0.84", "top1_min = 88.0", "top1_min is 88.0"),
         ("top1_min = 0.84", "top5_min = 0.88", "unknown key 'top5_min'"),
         ("[gates.executorch]", "[gates.executorch", "not a TOML file"),
