@@ -28,7 +28,7 @@ def test_validate_says_the_same_again(place: Workplace, tmp_path: Path) -> None:
     text.write_text("A text of one's own, long enough to say something.", encoding="utf-8")
     code, report, _ = satchel("validate", place.out / "bundle" / "executorch", "--text", text, "--json")
     assert code == 0
-    assert [one["name"] for one in report["backends"]["executorch"]["texts"]] == ["mine.txt"]
+    assert [one["name"] for one in report["backends"]["executorch"]["texts"]] == ["mine.txt", "whole context"]
     text.write_text("", encoding="utf-8")
     code, _, said = satchel("validate", place.out / "bundle", "--text", text)
     assert code == 2
