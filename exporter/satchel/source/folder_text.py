@@ -3,14 +3,13 @@
 Where two files say different things a reader would have to guess, and others guess otherwise: that is refused.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from satchel.errors import PromptTemplateError, TokenizerError
 from satchel.source.checkpoint import TokenizerAssets
-from satchel.source.json_files import optional_json, read_text
+from satchel.source.json_files import optional_json, parse_json, read_text
 from satchel.source.values import shown
 
 TOKENIZER = "tokenizer.json"
@@ -87,7 +86,7 @@ def _content(name: str, value: Any) -> str | None:
 def _added_ids(tokenizer_json: str) -> dict[str, int]:
     """Text -> id of the tokens that are matched as a whole."""
     try:
-        added = json.loads(tokenizer_json).get("added_tokens") or []
+        added = parse_json(tokenizer_json).get("added_tokens") or []
         return {token["content"]: int(token["id"]) for token in added}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as problem:
         raise TokenizerError(f"{TOKENIZER} can't be read ({problem}). Get the model again.") from problem

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from satchel.errors import BadWeightsError, CorruptModelError, InternalError
-from satchel.source.json_files import refuse_pointer
+from satchel.source.json_files import parse_json, refuse_pointer
 
 # safetensors' name -> numpy's. bfloat16 is handed out as its bit pattern.
 NUMPY_TYPES: Mapping[str, str] = {
@@ -162,7 +162,7 @@ def _read_header(path: Path) -> dict[str, StoredArray]:
         if length > min(_MAX_HEADER, file_size - 8):
             raise _damaged(path, f"its header should have {length} bytes, the file has {file_size}")
         try:
-            header = json.loads(file.read(length))
+            header = parse_json(file.read(length))
             arrays = {name: _entry(entry, 8 + length) for name, entry in header.items() if name != "__metadata__"}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as problem:
             raise _damaged(path, f"its header can't be read ({problem})") from problem

@@ -1,6 +1,5 @@
 """What can be converted, as data, and the checks that refuse everything else before any slow work starts."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from satchel.errors import (
 from satchel.source.architectures import BY_MODEL_TYPE, OPTIONAL_SIZES, SIZES
 from satchel.source.canonical import canonical_config
 from satchel.source.checkpoint import EMBEDDING, Checkpoint, TokenizerAssets
+from satchel.source.json_files import parse_json
 from satchel.source.tensors import check_tensors
 from satchel.source.values import shown
 
@@ -97,7 +97,7 @@ def key_rows(config: Mapping[str, Any]) -> int:
 def check_tokenizer(tokenizer: TokenizerAssets, embedding_rows: int) -> None:
     """Raise TokenizerError if tokenizer.json is damaged or has a token without a row in the embedding."""
     try:
-        definition = json.loads(tokenizer.tokenizer_json)
+        definition = parse_json(tokenizer.tokenizer_json)
         vocabulary = definition["model"]["vocab"]
         ids = list(vocabulary.values()) if isinstance(vocabulary, dict) else list(range(len(vocabulary)))
         ids += [token["id"] for token in definition.get("added_tokens") or []]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,20 @@ def test_the_config_is_refused_before_the_weights_are_hashed(
 
 
 DEEP = "[" * 200_000
+
+
+def test_deep_json_is_refused_where_a_library_has_raised_the_recursion_limit(make_directory: MakeDirectory) -> None:
+    """The converters do; Python's parser then overflows the stack, and the process is gone."""
+    folder = make_directory()
+    (folder / "config.json").write_text(DEEP)
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(1_000_000)
+    try:
+        with pytest.raises(ModelError, match=r"config\.json"):
+            open_directory(folder)
+        assert sys.getrecursionlimit() == 1_000_000
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 @pytest.mark.parametrize(
