@@ -89,8 +89,13 @@ def test_texts_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     text = Text("t", np.arange(70) % SMALL["vocab_size"], 140)
     evaluation = Evaluation((text,), Text(WHOLE_CONTEXT, text.ids[::-1].copy(), 60), text)
     first = expected(checkpoint, evaluation, workshop)
-    monkeypatch.setattr(reference_pass, "_read_texts", None)
-    again = expected(checkpoint, evaluation, workshop)
+    asked = []
+    monkeypatch.setattr("satchel.validate.reference.Reference.__init__", lambda *_, **__: asked.append("a model"))
+    with monkeypatch.context() as patch:
+        patch.setattr(reference_pass, "_read_texts", None)
+        again = expected(checkpoint, evaluation, workshop)
+    assert asked == []  # nothing of PyTorch before a logit is asked for
+    monkeypatch.undo()
     logits = Reference(config, lambda name: weights[name]).logits(text.ids).astype(np.float64)
     rows = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     for found in (first, again):

@@ -20,7 +20,7 @@ _SWITCHES = ("attention_bias", "mlp_bias", "tie_word_embeddings")
 def canonical_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """The config with every setting that matters and no other; of one in this form, itself.
 
-    config: one that `satchel.source.support.check_config` has let pass. Raises CorruptModelError if a value is of the
+    config: one that `satchel.source.support.checked_config` has let pass. Raises CorruptModelError if a value is of the
     wrong kind, UnsupportedModelError if it asks for what can't be lowered.
     """
     kind = BY_MODEL_TYPE[config["model_type"]]

@@ -19,9 +19,7 @@ from satchel.validate.texts import WHOLE_CONTEXT, Text
 
 LAST = 8  # positions at the end of the context that are read one by one
 _CLUSTER = 32  # neighbouring positions that are taken to depend on one another
-_STRETCH = (
-    32  # tokens of a text that are read in one way before the other: neighbours say little more about one another
-)
+_STRETCH = 32  # tokens of a text that are read in one way before the other
 _IN_WHOLE = 256  # positions to measure in the whole context, about
 _DECODED = 4  # tokens at the end of a text that an evaluator reads one by one
 

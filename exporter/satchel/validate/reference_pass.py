@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from satchel.validate.expected import Expected, bits_needed
 from satchel.validate.texts import Evaluation, Text
 from satchel.versions import found_here, processor, source_hash
 from satchel.workshop import Workshop
+
+if TYPE_CHECKING:
+    from satchel.validate.reference import Reference
 
 # Of what a model needs that only knows how often each token occurs: so much is near it, and so much is doubtful.
 NONSENSE, DOUBTFUL = 0.95, 0.75
@@ -29,9 +33,14 @@ def has_reference() -> bool:
 
 def expected(checkpoint: Checkpoint, evaluation: Evaluation, workshop: Workshop) -> Expected:
     """What the reference expects of the texts, from the cache if it was computed before on this machine."""
-    from satchel.validate.reference import Reference
 
-    reference = Reference(checkpoint.config, lambda name: checkpoint.read(stored_name(checkpoint, name)))
+    @cache
+    def reference() -> "Reference":
+        """Made when it is asked for: a build whose measurements are in the cache waits for no import of PyTorch."""
+        from satchel.validate.reference import Reference
+
+        return Reference(checkpoint.config, lambda name: checkpoint.read(stored_name(checkpoint, name)))
+
     with workshop.console.stage("Reference") as stage:
         key = expected_key(checkpoint, evaluation)
         folder = workshop.cache.find("reference", key)
@@ -40,11 +49,11 @@ def expected(checkpoint: Checkpoint, evaluation: Evaluation, workshop: Workshop)
         else:
             stage.note(f"{evaluation.tokens} tokens through the float model")
             folder = workshop.cache.get_or_build(
-                "reference", key, lambda attempt: _read_texts(evaluation, reference, attempt, stage.progress)
+                "reference", key, lambda attempt: _read_texts(evaluation, reference(), attempt, stage.progress)
             )
         bits = json.loads((folder / _BITS).read_text(encoding="utf-8"))
         hidden = {text.name: np.load(folder / _file(index)) for index, text in enumerate(evaluation.all)}
-        found = Expected(evaluation, hidden, bits, reference.logits_of)
+        found = Expected(evaluation, hidden, bits, lambda states: reference().logits_of(states))
         if found.bits_per_byte is not None:
             stage.note(f"{found.bits_per_byte:.2f} bits per byte")
         return found
@@ -90,7 +99,9 @@ def unigram_bits(texts: Sequence[Text]) -> float:
     return float(-(counts * np.log2(counts / counts.sum())).sum())
 
 
-def _read_texts(evaluation: Evaluation, reference: Any, folder: Path, progress: Callable[[int, int], None]) -> None:
+def _read_texts(
+    evaluation: Evaluation, reference: "Reference", folder: Path, progress: Callable[[int, int], None]
+) -> None:
     bits, done = {}, 0
     for index, text in enumerate(evaluation.all):
         hidden = reference.hidden(text.ids)

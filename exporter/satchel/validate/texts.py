@@ -32,8 +32,8 @@ class Text:
 class Evaluation:
     """What behaviour is measured on.
 
-    texts: each from its beginning, every position of it. whole: one that fills the context to its last position, read
-    as an app reads a long prompt. golden: the one of `texts` whose beginning goes into golden.json.
+    texts: each read from its beginning. whole: one that fills the context to its last position, read as an app reads a
+    long prompt. golden: the one of `texts` whose beginning goes into golden.json.
     """
 
     texts: tuple[Text, ...]
@@ -69,10 +69,10 @@ def evaluation_texts(tokenizer: Tokenizer, program: PromptProgram | None, contex
 def user_texts(files: Sequence[Path], tokenizer: Tokenizer, context_length: int) -> Evaluation:
     """A user's UTF-8 files as ids. Raises UsageError if a file has fewer than two tokens or is not UTF-8.
 
-    A text is named like its file, or by the whole path where two files have the same name.
+    A text is named like its file, or by the whole path where another text has the same name.
     """
     texts, written = [], []
-    names = [file.name for file in files]
+    names = [WHOLE_CONTEXT, *(file.name for file in files)]
     for file in dict.fromkeys(files):
         try:
             content = file.read_text(encoding="utf-8")
@@ -81,7 +81,7 @@ def user_texts(files: Sequence[Path], tokenizer: Tokenizer, context_length: int)
         ids = tokenizer.encode(content, special=False)
         if len(ids) < 2:
             raise UsageError(f"--text {file} has {len(ids)} tokens: at least 2 are needed to predict one")
-        texts.append((file.name if names.count(file.name) == 1 else str(file), ids))
+        texts.append((file.name if names.count(file.name) == 1 else str(file.absolute()), ids))
         written.append(content)
     cut = tuple(_cut(texts, context_length, tokenizer))
     return Evaluation(cut, _whole(written, context_length, tokenizer), cut[0])

@@ -49,6 +49,11 @@ def test_files_of_one_name_are_all_measured(tmp_path: Path) -> None:
     assert {text.name: len(text.ids) for text in found} == {str(one): 5, str(two): 7, "y.txt": 5}
 
 
+def test_a_file_that_is_named_like_the_text_that_fills_the_context_is_another(tmp_path: Path) -> None:
+    found = user_texts([file(tmp_path / WHOLE_CONTEXT, "first")], LETTERS, 100)
+    assert [text.name for text in found.all] == [str(tmp_path / WHOLE_CONTEXT), WHOLE_CONTEXT]
+
+
 def test_a_file_named_twice_counts_once(tmp_path: Path) -> None:
     one = file(tmp_path / "x.txt", "first")
     assert len(user_texts([one, one], LETTERS, 100).texts) == 1
